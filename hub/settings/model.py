@@ -1,0 +1,94 @@
+"""The settings as one frozen value."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hub.settings.login import LoginSettings
+from hub.settings.sections import (
+    HubSettings,
+    KubernetesSettings,
+    LocalSettings,
+    ProxySettings,
+    ServerSettings,
+    pods_cannot_reach,
+)
+from hub.settings.state import StatePaths
+from hub.settings.values import PathSetting, Section, Url, base_path_of, setting, split_url
+
+
+class Settings(Section):
+    """What `armillary.yaml` may say. Paths in it count from the file's own folder."""
+
+    engine: Literal["local", "kubernetes"] = setting(
+        "local",
+        "What runs servers: processes on this machine, or pods. Local by default: it needs nothing else.",
+        example="kubernetes",
+    )
+    public_url: Url = setting(
+        "http://127.0.0.1:8000",
+        "The address people type into the browser; a path in it becomes the prefix of every page.",
+        example="https://hub.example.org/",
+    )
+    bind_url: Url | None = setting(
+        None,
+        "Where the proxy listens, if not at `public_url`: behind something that ends TLS, for instance. Default: "
+        "`public_url` when that is http, else 127.0.0.1:8000.",
+        example="http://0.0.0.0:8000",
+    )
+    state_dir: PathSetting = setting(
+        ".armillary",
+        "The folder with everything that must survive a restart.",
+        example="/var/lib/armillary",
+    )
+    catalogue: PathSetting | None = setting(
+        None,
+        "The catalogue of what can be started. Default: the one that is shipped.",
+        example="catalogue.yaml",
+    )
+    allow_weaker_security: bool = setting(
+        False,
+        "Accept profiles that weaken the pod's security (root, privileges, host paths). False: such a catalogue is "
+        "refused as a whole.",
+        example=True,
+    )
+    hub: HubSettings = Field(HubSettings(), description="The hub process.")
+    proxy: ProxySettings = Field(ProxySettings(), description="The proxy in front of it.")
+    login: LoginSettings = Field(LoginSettings(), description="The OpenID Connect provider.")
+    servers: ServerSettings = Field(ServerSettings(), description="What holds for every server.")
+    local: LocalSettings = Field(LocalSettings(), description="The local engine.")
+    kubernetes: KubernetesSettings = Field(KubernetesSettings(), description="The kubernetes engine.")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.engine == "kubernetes" and pods_cannot_reach(self.hub):
+            raise ValueError(
+                "engine kubernetes: pods cannot reach the hub at its loopback address; set hub.connect_url (and "
+                "hub.bind_url) to an address that they reach"
+            )
+        if self.bind_url and base_path_of(self.bind_url) != base_path_of(self.public_url):
+            raise ValueError(
+                f"bind_url and public_url have different paths ({base_path_of(self.bind_url)} and "
+                f"{base_path_of(self.public_url)}); the proxy does not rewrite paths"
+            )
+        return self
+
+    @property
+    def base_path(self) -> str:
+        """The prefix of every page, with a slash at both ends."""
+        return base_path_of(self.public_url)
+
+    @property
+    def proxy_bind_url(self) -> str:
+        """Where the proxy listens."""
+        if self.bind_url:
+            return self.bind_url
+        parts = split_url(self.public_url)
+        if parts.scheme == "http":
+            return self.public_url
+        return f"http://127.0.0.1:8000{self.base_path}"
+
+    @property
+    def paths(self) -> StatePaths:
+        """Every file and folder below `state_dir`."""
+        return StatePaths(self.state_dir)

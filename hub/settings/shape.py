@@ -1,0 +1,79 @@
+"""Questions about the settings model: which settings exist, of what kind, and which one a wrong name was meant to be."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, SecretStr
+
+Kind = Literal["section", "secret", "path", "list", "mapping", "value"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One setting: its dotted name, what kind of value it takes, and whether that is a list of paths."""
+
+    name: tuple[str, ...]
+    kind: Kind
+    paths: bool = False
+
+    @property
+    def dotted(self) -> str:
+        return ".".join(self.name)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Every class named in an annotation, through Optional, Annotated and tuple[…]."""
+    yield annotation
+    for inner in typing.get_args(annotation):
+        if not isinstance(inner, str | int | float):
+            yield from _parts(inner)
+
+
+def _kind(annotation: Any) -> Kind:
+    origins = {typing.get_origin(part) or part for part in _parts(annotation)}
+    if tuple in origins or list in origins:
+        return "list"
+    if dict in origins:
+        return "mapping"
+    if SecretStr in origins:
+        return "secret"
+    if Path in origins:
+        return "path"
+    return "value"
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model that a setting holds, if it is a section."""
+    if (
+        isinstance(annotation, type)
+        and not isinstance(annotation, types.GenericAlias)
+        and issubclass(annotation, BaseModel)
+    ):
+        return annotation
+    return None
+
+
+def shapes(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Shape]:
+    """Every setting of a model, sections before what is in them."""
+    for key, field in model.model_fields.items():
+        name = (*prefix, key)
+        section = section_of(field.annotation)
+        if section is not None:
+            yield Shape(name, "section")
+            yield from shapes(section, name)
+            continue
+        paths = any(part is Path for part in _parts(field.annotation))
+        yield Shape(name, _kind(field.annotation), paths)
+
+
+def did_you_mean(wrong: str, legal: list[str]) -> str:
+    """` Did you mean 'x'?` for the nearest legal name, else the list of all legal names."""
+    near = difflib.get_close_matches(wrong, legal, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"legal here: {', '.join(legal)}"

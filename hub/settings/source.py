@@ -1,0 +1,211 @@
+"""Where settings come from: a YAML file, of which every value's line and column is kept, and environment variables."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hub.settings.shape import Shape, did_you_mean
+
+PREFIX = "ARMILLARY_"
+FILE_VARIABLE = "ARMILLARY_SETTINGS"
+# Variables with our prefix that are no settings: they belong to the launcher, to a session or to the tests.
+OTHERS = (
+    FILE_VARIABLE,
+    "ARMILLARY_CACHE",
+    "ARMILLARY_LAB_",
+    "ARMILLARY_LAUNCH_",
+    "ARMILLARY_SPAWN_",
+    "ARMILLARY_TEST_",
+)
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a value was written: `armillary.yaml:3:5`, or the name of an environment variable (line 0)."""
+
+    line: int
+    column: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}:{self.column}" if self.line else self.name
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong with the settings, and where it was written; problems sort in the order of the file."""
+
+    where: Place
+    setting: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.setting}: {self.text}" if self.setting else f"{self.where}: {self.text}"
+
+
+@dataclass
+class Source:
+    """Values as nested dicts, and for each of them where it was written."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[Location, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def where(self, location: Location) -> Place:
+        """Where a value, or the nearest thing around it, was written."""
+        for end in range(len(location), -1, -1):
+            if found := self.origins.get(location[:end]):
+                return found
+        return Place(0, 0, "defaults")
+
+
+class _Builder:
+    """Turns YAML nodes into plain values and remembers positions; refuses what the YAML merges silently."""
+
+    def __init__(self, source: Source, name: str) -> None:
+        self.source = source
+        self.name = name
+        self.constructor = yaml.constructor.SafeConstructor()
+
+    def build(self, node: yaml.Node, location: Location) -> Any:
+        self.source.origins.setdefault(location, self.position(node))
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, location)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        try:
+            return self.constructor.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self.problem(node, location, f"not a value that settings can have: {one_line(error)}")
+            return None
+
+    def mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
+                self.problem(key_node, location, f"the name of a setting must be a word, not {key_node.value!r:.40}")
+                continue
+            key = str(key_node.value)
+            inside = (*location, key)
+            if key in result:
+                self.problem(key_node, inside, f"given twice, first at {self.source.origins[inside]}")
+                continue
+            self.source.origins[inside] = self.position(key_node)
+            result[key] = self.build(value_node, inside)
+        return result
+
+    def position(self, node: yaml.Node) -> Place:
+        return Place(node.start_mark.line + 1, node.start_mark.column + 1, self.name)
+
+    def problem(self, node: yaml.Node, location: Location, text: str) -> None:
+        self.source.problems.append(Problem(self.position(node), dotted(location), text))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def dotted(location: Iterable[str | int]) -> str:
+    """`("login", "scopes", 0)` as `login.scopes[0]`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def from_yaml(text: str, name: str) -> Source:
+    """Read the settings file's text; every problem that YAML itself can have is in `problems`."""
+    source = Source()
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = Place(mark.line + 1, mark.column + 1, name) if mark else Place(1, 1, name)
+        said = " ".join(filter(None, [getattr(error, "context", None), getattr(error, "problem", None)]))
+        source.problems.append(Problem(where, "", f"not YAML: {said or one_line(error)}"))
+        return source
+    if node is None:
+        return source
+    builder = _Builder(source, name)
+    if not isinstance(node, yaml.MappingNode):
+        builder.problem(node, (), "settings must be a mapping of names to values, such as 'engine: local'")
+        return source
+    source.values = builder.build(node, ())
+    return source
+
+
+def refuse_inline_secrets(source: Source, known: Iterable[Shape]) -> None:
+    """Take secrets out of what the file says and tell, for each, where it belongs instead."""
+    for shape in known:
+        if shape.kind != "secret":
+            continue
+        holder: Any = source.values
+        for key in shape.name[:-1]:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and holder.get(shape.name[-1]) is not None:
+            del holder[shape.name[-1]]
+            text = (
+                "a secret must not stand in this file: write it into a file of its own (mode 0600) and name that as "
+                f"{shape.dotted}_file, or set the environment variable {variable_of(shape)}"
+            )
+            source.problems.append(Problem(source.where(shape.name), shape.dotted, text))
+
+
+def variable_of(shape: Shape) -> str:
+    """The environment variable that overrides a setting: `ARMILLARY_LOGIN__ISSUER`."""
+    return PREFIX + "__".join(shape.name).upper()
+
+
+def override(source: Source, known: Iterable[Shape], environ: Mapping[str, str]) -> None:
+    """Put the `ARMILLARY_…` variables over the file's values.
+
+    Lists are comma-separated or a YAML list, mappings are YAML, everything else is taken as it is; paths count from the
+    working directory, because a variable has no folder of its own.
+    """
+    legal = {variable_of(shape): shape for shape in known if shape.kind != "section"}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable.startswith(OTHERS):
+            continue
+        shape = legal.get(variable)
+        if shape is None:
+            text = f"no such setting; {did_you_mean(variable, list(legal))}"
+            source.problems.append(Problem(Place(0, 0, variable), "", text))
+            continue
+        _set(source, shape, variable, environ[variable])
+
+
+def _set(source: Source, shape: Shape, variable: str, text: str) -> None:
+    holder = source.values
+    for key in shape.name[:-1]:
+        inner = holder.get(key)
+        if not isinstance(inner, dict):
+            inner = {}
+            holder[key] = inner
+        holder = inner
+    for location in [known for known in source.origins if known[: len(shape.name)] == shape.name]:
+        del source.origins[location]
+    holder[shape.name[-1]] = _parse(shape, variable, text, source)
+    source.origins[shape.name] = Place(0, 0, variable)
+
+
+def _parse(shape: Shape, variable: str, text: str, source: Source) -> Any:
+    if shape.kind == "list" and not text.lstrip().startswith("["):
+        items: list[Any] = [item.strip() for item in text.split(",") if item.strip()]
+    elif shape.kind in ("list", "mapping"):
+        try:
+            parsed = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            source.problems.append(Problem(Place(0, 0, variable), shape.dotted, f"not YAML: {one_line(error)}"))
+            return None
+        if shape.kind == "mapping" or not isinstance(parsed, list):
+            return parsed
+        items = parsed
+    else:
+        return Path.cwd() / text if shape.paths else text
+    return [Path.cwd() / item if shape.paths and isinstance(item, str) else item for item in items]
