@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from hub.settings.values import Issuer, Name, PathSetting, Section, setting
+from hub.settings.values import Issuer, Name, PathSetting, Section, Url, setting
 
 # Only signatures that a provider's public key can check: `none` proves nothing, HS* would make the client secret a key.
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -53,10 +53,17 @@ class LoginSettings(Section):
     )
     groups_claims: tuple[Name, ...] = setting(
         ("groups", "wlcg.groups", "eduperson_entitlement", "entitlements"),
-        "Claims that name groups, looked for in the user information and the ID token; all that are found count. A "
-        "claim inside another is written with slashes (`realm_access/roles`). Values of AARC-G069/G002 "
-        "(`urn:…:group:lab:staff#…`) are read as group names.",
+        "Claims that name groups. They are looked for in the user information and, only where that has none of them, in "
+        "the ID token. A claim inside another is written with slashes (`realm_access/roles`). Of entitlements only those "
+        "of the form of AARC-G069 and G002 count (`urn:…:group:lab:role=member#…`).",
         example=["groups"],
+    )
+    entitlement_namespaces: tuple[Name, ...] = setting(
+        (),
+        "Namespaces whose entitlements become short group names: with `urn:mace:egi.eu`, "
+        "`urn:mace:egi.eu:group:lab:role=member#aai.egi.eu` is the group `lab`. Without, the group's name is the whole "
+        "`urn:mace:egi.eu:group:lab`, because another organisation may have a group `lab` too.",
+        example=["urn:mace:egi.eu"],
     )
     allowed_groups: tuple[Name, ...] = setting(
         (),
@@ -83,6 +90,19 @@ class LoginSettings(Section):
         "next request and always before a start. Five minutes spare the provider.",
         example=60,
         unit="seconds",
+    )
+    outage_grace_s: Annotated[int, Field(ge=0, le=604_800)] = setting(
+        3600,
+        "How long people stay logged in on their last known groups while the provider does not answer. An hour: short "
+        "enough for somebody who was just removed, long enough for a restart of the provider.",
+        example=14_400,
+        unit="seconds",
+    )
+    former_issuers: tuple[Url, ...] = setting(
+        (),
+        "Issuer URLs that this hub used before and that gave the same people the same `sub`. An account belongs to the "
+        "issuer and `sub` that first used it; anybody else with the same user name is refused.",
+        example=["https://old-login.example.org"],
     )
     leeway_s: Annotated[int, Field(ge=0, le=300)] = setting(
         30,

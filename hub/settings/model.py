@@ -14,7 +14,7 @@ from hub.settings.sections import (
     pods_cannot_reach,
 )
 from hub.settings.state import StatePaths
-from hub.settings.values import PathSetting, Section, Url, base_path_of, setting, split_url
+from hub.settings.values import PathSetting, Section, Url, base_path_of, origin_of, setting, split_url
 
 
 class Settings(Section):
@@ -87,6 +87,16 @@ class Settings(Section):
         if parts.scheme == "http":
             return self.public_url
         return f"http://127.0.0.1:8000{self.base_path}"
+
+    @property
+    def callback_url(self) -> str:
+        """Where the provider sends people back after login: to be registered there as redirect URI."""
+        return f"{origin_of(self.public_url)}{self.base_path}hub/oauth_callback"
+
+    @property
+    def post_logout_url(self) -> str:
+        """Where the provider sends people back after log-out: to be registered there as post-logout redirect URI."""
+        return f"{origin_of(self.public_url)}{self.base_path}hub/logout"
 
     @property
     def paths(self) -> StatePaths:

@@ -73,12 +73,6 @@ class HubSettings(Section):
         example=30,
         unit="seconds",
     )
-    activity_interval_s: Seconds = setting(
-        300,
-        "How often the hub writes down who was active. Five minutes are exact enough for culling and cost little.",
-        example=60,
-        unit="seconds",
-    )
     template_paths: tuple[PathSetting, ...] = setting(
         (),
         "Folders whose page templates win over ours. Default: none.",
@@ -127,8 +121,8 @@ class ProxySettings(Section):
     )
     check_routes_s: Seconds = setting(
         30,
-        "How often the hub compares the proxy's routes with its own list. 30 instead of JupyterHub's 300: a "
-        "proxy that lost its routes is mended within half a minute.",
+        "How often the hub compares the proxy's routes with its own list and writes down who was active. 30 instead of "
+        "JupyterHub's 300: a proxy that lost its routes is mended within half a minute.",
         example=60,
         unit="seconds",
     )

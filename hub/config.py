@@ -1,0 +1,228 @@
+"""Settings become JupyterHub's configuration. The only place that sets `c.*`.
+
+Ours is set as values and as classes of our own, never as hooks (`pre_spawn_hook`, `post_auth_hook`, `modify_pod_hook` …):
+those stay free for the deployer, whose lines after `apply` win where they set the same value and add where they set a hook.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from profiles.loader import load as load_catalogue
+from pydantic import SecretStr
+from traitlets.config import Config
+
+import hub
+import profiles
+from hub.auth.oidc import OIDCAuthenticator
+from hub.settings import Settings
+
+SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
+TEMPLATES = Path(hub.__file__).parent / "templates"
+
+
+class ConfigError(ValueError):
+    """Settings that are right by themselves do not fit what is on this machine; the text says what to do."""
+
+
+def apply(c: Config, settings: Settings) -> None:
+    """Configure JupyterHub as the settings say.
+
+    Raises ConfigError where a file that the settings name cannot be used, and `profiles.loader.CatalogueError` with every
+    problem of the catalogue. Reads files; to be called while the hub starts, not from its event loop.
+    """
+    _hub(c, settings)
+    _pages(c, settings)
+    _proxy(c, settings)
+    _login(c, settings)
+    _servers(c, settings)
+    if settings.engine == "kubernetes":
+        _kubernetes(c, settings)
+    else:
+        _local(c, settings)
+
+
+def _hub(c: Config, settings: Settings) -> None:
+    own = settings.hub
+    c.JupyterHub.bind_url = settings.proxy_bind_url
+    c.JupyterHub.public_url = settings.public_url
+    c.JupyterHub.hub_bind_url = own.bind_url
+    if own.connect_url:
+        c.JupyterHub.hub_connect_url = own.connect_url
+    c.JupyterHub.db_url = secret(own.database_url, own.database_url_file, "hub.database_url") or (
+        f"sqlite:///{settings.paths.hub_database}"
+    )
+    # An upgrade of JupyterHub must not stop at a question nobody is there to answer; SQLite files are backed up first.
+    c.JupyterHub.upgrade_db = True
+    c.JupyterHub.log_level = own.log_level
+    c.JupyterHub.cookie_secret_file = str(settings.paths.cookie_secret)
+    c.JupyterHub.cookie_max_age_days = own.login_lifetime_days
+    c.CryptKeeper.keys = auth_state_keys(settings.paths.auth_state_keys)
+    # Servers and proxy outlive the hub: a restart cuts nobody off. The launcher ends them when everything ends.
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    c.JupyterHub.concurrent_spawn_limit = own.concurrent_starts
+    c.JupyterHub.active_server_limit = own.server_limit
+    c.JupyterHub.init_spawners_timeout = own.restore_timeout_s
+    c.JupyterHub.last_activity_interval = settings.proxy.check_routes_s
+    c.JupyterHub.authenticate_prometheus = own.metrics_need_token
+    c.JupyterHub.allow_named_servers = settings.servers.named_limit > 0
+    c.JupyterHub.named_server_limit_per_user = settings.servers.named_limit
+    c.JupyterHub.shutdown_on_logout = settings.servers.stop_on_logout
+
+
+def _pages(c: Config, settings: Settings) -> None:
+    c.JupyterHub.template_paths = [*map(str, settings.hub.template_paths), str(TEMPLATES)]
+    c.JupyterHub.tornado_settings = {
+        # Below this a refusal is answered with its status, above it the progress page shows it; 0 would hide it.
+        "slow_spawn_timeout": settings.servers.slow_start_s,
+        "headers": page_headers(settings),
+        "cookie_options": {"samesite": "Lax"},
+    }
+
+
+def page_headers(settings: Settings) -> dict[str, str]:
+    """HTTP headers of the hub's own pages; the settings' own win."""
+    policy = [
+        "default-src 'self'",
+        # JupyterHub's pages carry inline scripts and styles (6.1).
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        f"report-uri {settings.base_path}hub/security/csp-report",
+    ]
+    return {
+        "Content-Security-Policy": "; ".join(policy),
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        **settings.hub.headers,
+    }
+
+
+def _proxy(c: Config, settings: Settings) -> None:
+    own = settings.proxy
+    c.JupyterHub.proxy_class = "traefik_file"
+    c.TraefikFileProviderProxy.should_start = False
+    c.TraefikFileProviderProxy.traefik_api_url = own.api_url
+    c.TraefikFileProviderProxy.traefik_api_username = own.api_user
+    c.TraefikFileProviderProxy.traefik_api_password = secret(
+        own.api_password, own.api_password_file or settings.paths.proxy_password, "proxy.api_password"
+    )
+    c.TraefikFileProviderProxy.static_config_file = str(settings.paths.traefik_static)
+    c.TraefikFileProviderProxy.dynamic_config_file = str(settings.paths.traefik_rules)
+
+
+def _login(c: Config, settings: Settings) -> None:
+    own = settings.login
+    if own.issuer is None:
+        raise ConfigError(
+            "login.issuer is missing: name your OpenID Connect provider in armillary.yaml or in ARMILLARY_LOGIN__ISSUER; "
+            "`armillary run` brings one for demonstration"
+        )
+    client_secret = secret(own.client_secret, own.client_secret_file, "login.client_secret")
+    if not client_secret:
+        raise ConfigError(
+            "login.client_secret is missing: write the secret that the provider gave you into a file (mode 0600) and name "
+            "it in login.client_secret_file, or set ARMILLARY_LOGIN__CLIENT_SECRET"
+        )
+    c.JupyterHub.authenticator_class = OIDCAuthenticator
+    values: Mapping[str, Any] = {
+        "issuer": own.issuer,
+        "former_issuers": list(own.former_issuers),
+        "client_id": own.client_id,
+        "client_secret": client_secret,
+        "basic_auth": own.client_authentication == "basic",
+        "oauth_callback_url": settings.callback_url,
+        "post_logout_url": settings.post_logout_url,
+        "logout_at_provider": own.logout_at_provider,
+        "login_service": own.service_name,
+        "scope": list(own.scopes),
+        "username_claim": own.username_claim,
+        "groups_claims": list(own.groups_claims),
+        "entitlement_namespaces": list(own.entitlement_namespaces),
+        "allow_all": own.allow_everyone,
+        "allowed_groups": set(own.allowed_groups),
+        "admin_groups": set(own.admin_groups),
+        "blocked_users": set(own.blocked_users),
+        "auth_refresh_age": own.recheck_s,
+        "outage_grace_s": own.outage_grace_s,
+        "leeway_s": own.leeway_s,
+        "timeout_s": own.timeout_s,
+        "id_token_algorithms": list(own.id_token_algorithms),
+        "ca_file": str(own.ca_file or ""),
+        "contact": own.contact,
+    }
+    c.OIDCAuthenticator.update(values)
+
+
+def _servers(c: Config, settings: Settings) -> None:
+    own = settings.servers
+    c.RequestSpawner.catalogue = load_catalogue(
+        settings.catalogue or SHIPPED_CATALOGUE, allow_weaker_security=settings.allow_weaker_security
+    )
+    c.RequestSpawner.hide_not_allowed = own.hide_unavailable
+    c.Spawner.start_timeout = own.start_timeout_s
+    c.Spawner.http_timeout = own.http_timeout_s
+    c.Spawner.poll_interval = own.poll_interval_s
+    c.Spawner.default_url = own.default_url
+    c.Spawner.consecutive_failure_limit = settings.hub.restart_after_failures
+
+
+def secret(value: SecretStr | None, file: Path | None, name: str) -> str:
+    """A secret as it is: the value if there is one, else what the file holds; empty if there is neither."""
+    if value is not None:
+        return value.get_secret_value().strip()
+    if file is None:
+        return ""
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not text"
+        raise ConfigError(f"{name}: the file {file} cannot be read: {said}") from error
+    if not text:
+        raise ConfigError(f"{name}: the file {file} is empty")
+    return text
+
+
+def auth_state_keys(file: Path) -> list[str]:
+    """The keys that login state is encrypted with, the newest first."""
+    try:
+        return secret(None, file, "login state keys").split()
+    except ConfigError as error:
+        raise ConfigError(f"{error}; `armillary run` makes it, or: openssl rand -hex 32 > {file}") from error
+
+
+def _local(c: Config, settings: Settings) -> None:
+    from spawner.local import LocalSpawner
+
+    from hub.uids import SqliteUidRegistry
+
+    c.JupyterHub.spawner_class = LocalSpawner
+    own = settings.local
+    paths = settings.paths
+    c.LocalSpawner.homes = str(own.homes or paths.homes)
+    c.LocalSpawner.launches = str(paths.launches)
+    c.LocalSpawner.isolation = own.isolation
+    c.LocalSpawner.uid_registry = SqliteUidRegistry(paths.uids_database, first_uid=own.first_uid)
+
+
+def _kubernetes(c: Config, settings: Settings) -> None:
+    from spawner.kube import ArmillarySpawner
+
+    c.JupyterHub.spawner_class = ArmillarySpawner
+    own = settings.kubernetes
+    c.KubeSpawner.namespace = own.namespace
+    c.KubeSpawner.storage_pvc_ensure = True
+    c.KubeSpawner.storage_capacity = own.home_size
+    c.KubeSpawner.storage_class = own.storage_class
+    c.KubeSpawner.storage_access_modes = [own.home_access_mode]
+    c.KubeSpawner.image_pull_secrets = list(own.image_pull_secrets)
+    c.KubeSpawner.uid = own.uid
+    c.KubeSpawner.gid = own.gid
+    c.KubeSpawner.fs_gid = own.gid
+    c.KubeSpawner.k8s_api_request_timeout = own.request_timeout_s
