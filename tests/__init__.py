@@ -1,0 +1,1 @@
+"""The tests; a package, so that `tests.lab` is found before any other package named tests."""
