@@ -58,6 +58,8 @@ class Launcher:
         try:
             ready = await self._first(self._until_ready(), stopped, *gave_up)
             if ready:
+                for process in self.processes:
+                    process.proven = True
                 self._welcome(time.monotonic() - began)
                 await asyncio.wait({stopped, *gave_up}, return_when=asyncio.FIRST_COMPLETED)
         finally:

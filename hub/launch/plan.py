@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiles.loader import CatalogueError
+from profiles.loader import load as load_catalogue
+
+import profiles
 from hub.launch import ports
 from hub.launch.accounts import ADMIN_GROUP, MEMBER_GROUPS, passwords
 from hub.launch.canaille import CLIENT_ID, Provider, provider_host, signing_key
@@ -23,6 +27,7 @@ from hub.settings.values import is_loopback, split_url
 
 CODE = Path(__file__).resolve().parents[2]
 PROVIDER_PORT = 8002
+DEFAULT_STATE_VARIABLE = "ARMILLARY_LAUNCH_DEFAULT_STATE"  # set by bootstrap.py: for root not always the checkout
 # Of a hub that we may be running inside of: its addresses and tokens must not reach ours.
 NEEDED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 FOREIGN = ("JUPYTERHUB_", "JPY_", "CONFIGPROXY_")
@@ -79,6 +84,8 @@ def read_settings(wishes: Wishes, environ: Mapping[str, str]) -> tuple[Loaded, d
     overrides: dict[str, str] = {}
     if wishes.state is not None:
         overrides["ARMILLARY_STATE_DIR"] = str(wishes.state.absolute())
+    elif DEFAULT_STATE_VARIABLE in environ and ("state_dir",) not in load_with_origins(None, environ).origins:
+        overrides["ARMILLARY_STATE_DIR"] = environ[DEFAULT_STATE_VARIABLE]
     if wishes.port is not None:
         given = load_with_origins(None, {**environ, **overrides}).settings
         if given.bind_url is None and split_url(given.public_url).scheme == "http":
@@ -117,9 +124,19 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
         provider = _provider(wishes, settings, internal)
         provider.write()
         overrides |= _login(provider, settings, loaded)
+    _check_catalogue(settings)
     final = load_with_origins(None, {**environ, **overrides}).settings
     proxy = Proxy(final.proxy_bind_url, final.proxy.api_url, final.paths.traefik_static, final.paths.traefik_rules)
     return Plan(final, overrides, proxy, provider, _config(wishes))
+
+
+def _check_catalogue(settings: Settings) -> None:
+    """Raise Problem with every problem of the catalogue: the hub would only say so in its log."""
+    file = settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml"
+    try:
+        load_catalogue(file, allow_weaker_security=settings.allow_weaker_security)
+    except (CatalogueError, OSError) as error:
+        raise Problem(f"the catalogue {file} cannot be used:\n{error}") from None
 
 
 def _provider(wishes: Wishes, settings: Settings, internal: ports.InternalPorts) -> Provider:

@@ -38,6 +38,8 @@ class Spec:
     folder: Path
     grace_s: float = 10.0
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+    # Until it has worked once: what dies at its first start has a wrong configuration, and should say so soon.
+    first_policy: RestartPolicy = field(default_factory=lambda: RestartPolicy(limit=1))
 
 
 class Supervised:
@@ -56,6 +58,7 @@ class Supervised:
         self.state = State.WAITING
         self.pid: int | None = None
         self.forking = False
+        self.proven = False
         self.given_up = asyncio.Event()
         self._children = children
         self._say = say
@@ -85,10 +88,11 @@ class Supervised:
                 how = await self._run_once()
                 if self._ending.is_set():
                     break
-                deaths = self.spec.policy.recent((*deaths, time.monotonic()))
-                pause_s = self.spec.policy.pause_after(deaths)
+                policy = self.spec.policy if self.proven else self.spec.first_policy
+                deaths = policy.recent((*deaths, time.monotonic()))
+                pause_s = policy.pause_after(deaths)
                 if pause_s is None:
-                    self._give_up(how, len(deaths))
+                    self._give_up(f"{how}, {len(deaths)} times within {policy.window_s:g} s")
                     return
                 self.state = State.WAITING
                 self._say(f"the {self.spec.name} {how}; starting it again")
@@ -98,14 +102,10 @@ class Supervised:
         finally:
             self.log.close()
 
-    def _give_up(self, how: str, deaths: int) -> None:
+    def _give_up(self, how: str) -> None:
         self.state = State.GIVEN_UP
-        window_s = self.spec.policy.window_s
         last = "\n".join(f"    {line}" for line in list(self.log.tail)[-12:])
-        self._say(
-            f"the {self.spec.name} {how}, {deaths} times within {window_s:g} s: not starting it again. "
-            f"Its last words ({self.log.path}):\n{last}"
-        )
+        self._say(f"the {self.spec.name} {how}: not starting it again. Its last words ({self.log.path}):\n{last}")
         self.given_up.set()
 
     async def _run_once(self) -> str:

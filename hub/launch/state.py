@@ -9,6 +9,7 @@ from hub.launch.secrets import private_folder
 from hub.settings.state import StatePaths
 
 MARK = ".armillary-state"  # bootstrap.py has the same name: it must run before anything is installed
+ENVIRONMENTS = "environments"  # made by bootstrap.py
 
 
 def prepare(paths: StatePaths) -> None:
@@ -20,7 +21,7 @@ def prepare(paths: StatePaths) -> None:
     root = paths.root
     root.mkdir(parents=True, exist_ok=True)
     mark = root / MARK
-    if not mark.exists() and any(entry.name != "environment" for entry in root.iterdir()):
+    if not mark.exists() and any(entry.name != ENVIRONMENTS for entry in root.iterdir()):
         raise Problem(f"{root} exists and is not Armillary's; choose an empty or new folder with --state DIR")
     root.chmod(0o711 if os.geteuid() == 0 else 0o700)
     mark.touch()
@@ -31,16 +32,16 @@ def prepare(paths: StatePaths) -> None:
 
 
 def remove(root: Path) -> None:
-    """Remove the folder's content, homes included, but not the environment: the program that runs may live there."""
+    """Remove the folder's content, homes included, but not the environments: we may run from there."""
     if not (root / MARK).is_file():
         raise Problem(f"{root} is not a state folder of Armillary's: nothing was removed")
     for entry in sorted(root.iterdir()):
-        if entry.name in (MARK, "environment"):
+        if entry.name in (MARK, ENVIRONMENTS):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    if not (root / "environment").exists():
+    if not (root / ENVIRONMENTS).exists():
         (root / MARK).unlink()
         root.rmdir()

@@ -18,7 +18,7 @@ from hub.launch.secrets import private_folder, write_private
 SITE_ENTRY_POINT = "http"
 API_ENTRY_POINT = "auth_api"
 
-ENCODED = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
+ENCODED = ("Slash", "BackSlash", "Semicolon", "Percent", "QuestionMark", "Hash")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Proxy:
 
     def static(self) -> str:
         """The static configuration, as TOML."""
-        encoded = "\n".join(f"allowEncoded{name} = true" for name in ENCODED if name != "NullCharacter")
+        encoded = "\n".join(f"allowEncoded{name} = true" for name in ENCODED)
         return f"""\
 [global]
 checkNewVersion = false
@@ -73,12 +73,20 @@ address = {_quoted(urlsplit(self.bind_url).netloc)}
 [entryPoints.{SITE_ENTRY_POINT}.transport.respondingTimeouts]
 readTimeout = "0s"
 
+# `X_Forwarded_For` reads like `X-Forwarded-For` to some programs behind us, and only the latter is checked.
+[entryPoints.{SITE_ENTRY_POINT}.http]
+aliasHeadersStrategy = "delete"
+
 # Names of notebooks may contain these characters; the servers behind decode their paths themselves.
 [entryPoints.{SITE_ENTRY_POINT}.http.encodedCharacters]
 {encoded}
+allowEncodedNullCharacter = false
 
 [entryPoints.{API_ENTRY_POINT}]
 address = {_quoted(urlsplit(self.api_url).netloc)}
+
+[entryPoints.{API_ENTRY_POINT}.http]
+aliasHeadersStrategy = "delete"
 """
 
 

@@ -1,0 +1,318 @@
+"""Make the Python environment and start Armillary from it; needs Python and its standard library only.
+
+    python3 bootstrap.py run [--port PORT] [--state DIR]     what `make run` does
+    python3 bootstrap.py clean [--yes] [--state DIR]         what `make clean` does
+    python3 bootstrap.py in dev COMMAND...                   run a command in the environment of requirements/dev.txt
+
+An environment is made once for each content of its lock file and each Python, and used again after that. It must
+stay readable by an old Python, so that this can say in one line which Python is needed.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+OLDEST = (3, 11)
+NEWEST_TRIED = 15
+CHECKOUT = os.path.dirname(os.path.abspath(__file__))
+MARK = ".armillary-state"  # hub.launch.state has the same name
+NEEDED_MB = 1200
+SHOWN_LINES = 5
+
+
+class Problem(Exception):
+    """Why this cannot go on, and what to do: one line."""
+
+
+def say(text):
+    """Print one message at once."""
+    print("armillary: " + text, flush=True)
+
+
+def reachable(path):
+    """Tell whether every account of this machine may pass through to a path: sessions run under their own."""
+    path = os.path.realpath(path)
+    while True:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            mode = 0o755 if not os.path.lexists(path) else 0  # what is not there yet is made passable
+        if not mode & stat.S_IXOTH:
+            return False
+        parent = os.path.dirname(path)
+        if parent == path:
+            return True
+        path = parent
+
+
+def base_folder():
+    """Choose where environment and state lie: in the checkout; for root in a closed one (/root), below /var/lib."""
+    usual = os.path.join(CHECKOUT, ".armillary")
+    if os.geteuid() != 0 or reachable(CHECKOUT) or os.path.exists(os.path.join(usual, MARK)):
+        return usual
+    known_by = hashlib.sha256(CHECKOUT.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return os.path.join("/var/lib/armillary", "{}-{}".format(os.path.basename(CHECKOUT) or "root", known_by))
+
+
+def writable(base, state):
+    """Make the folder; where that is not allowed, the environment goes with the state that was asked for."""
+    try:
+        os.makedirs(os.path.join(base, "environments"), exist_ok=True)
+    except OSError as error:
+        if state is None:
+            raise Problem(f"cannot write {base} ({error.strerror}); choose another folder with --state DIR") from None
+        return state
+    return base
+
+
+def about_python(program):
+    """Ask a Python for (version, home, whether it can make environments); None if it cannot be run."""
+    question = (
+        "import sys, importlib.util as u; "
+        "print(sys.version_info[0], sys.version_info[1], int(bool(u.find_spec('ensurepip') and u.find_spec('venv'))), "
+        "sys.base_prefix)"
+    )
+    try:
+        answer = subprocess.run(
+            [program, "-I", "-c", question], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60, check=True
+        ).stdout
+        major, minor, complete, home = os.fsdecode(answer).strip().split(" ", 3)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return (int(major), int(minor)), home, complete == "1"
+
+
+def choose_python():
+    """Pick the Python to make the environment with: this one if it will do, else the newest that does.
+
+    Root's sessions run under other accounts: there a Python that those can reach goes first.
+    """
+    programs = [sys.executable]
+    programs += [shutil.which(f"python3.{minor}") for minor in range(NEWEST_TRIED, OLDEST[1] - 1, -1)]
+    programs += ["/usr/bin/python3", "/usr/local/bin/python3"]
+    fitting = []
+    incomplete = None
+    for program in dict.fromkeys(filter(None, programs)):
+        known = about_python(program)
+        if known is None or known[0] < OLDEST:
+            continue
+        if not known[2]:
+            incomplete = incomplete or (program, known[0])
+            continue
+        if os.geteuid() != 0 or (reachable(program) and reachable(known[1])):
+            return program, known[0]
+        fitting.append((program, known[0]))
+    if fitting:
+        return fitting[0]
+    if incomplete:
+        system = os.path.realpath("/usr/bin/python3") == os.path.realpath(incomplete[0])
+        package = "python3-venv" if system else "python{}.{}-venv".format(*incomplete[1])
+        raise Problem(
+            f"{incomplete[0]} cannot make environments: its venv module is not installed; "
+            f"on Debian and Ubuntu: apt install {package}"
+        )
+    this = ".".join(map(str, sys.version_info[:3]))
+    raise Problem(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed; this is {this} ({sys.executable})")
+
+
+class Environment:
+    """A virtual environment for one lock file, one Python and one place.
+
+    While it is used its lock file is held (shared), so that nobody removes it.
+    """
+
+    def __init__(self, base, name):
+        self.name = name
+        self.requirements = os.path.join(CHECKOUT, "requirements", name + ".txt")
+        try:
+            with open(self.requirements, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise Problem(f"{self.requirements}: {error.strerror}") from None
+        self.count = sum(1 for line in content.splitlines() if b"==" in line and not line.startswith((b" ", b"#")))
+        self.source, version = choose_python()
+        key = hashlib.sha256(content + repr((version, self.source)).encode()).hexdigest()[:12]
+        self.all = os.path.join(base, "environments")
+        self.folder = os.path.join(self.all, f"{name}-{key}")
+        self.python = os.path.join(self.folder, "bin", "python")
+        self.finished = os.path.join(self.folder, ".installed")
+
+    def hold(self):
+        """Install it if it is not there yet, and hold it until this process, or what it becomes, ends."""
+        os.makedirs(self.all, exist_ok=True)
+        lock = open_lock(self.folder)
+        if not os.path.exists(self.finished):
+            if not try_lock(lock, fcntl.LOCK_EX):
+                say("waiting for another command that installs this environment")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(self.finished):
+                self.install()
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        os.set_inheritable(lock, True)
+        self.remove_old()
+
+    def install(self):
+        """Make it from nothing: what an interrupted installation left is thrown away."""
+        free = os.statvfs(self.all)
+        free_mb = free.f_bavail * free.f_frsize // 10**6
+        if free_mb < NEEDED_MB:
+            raise Problem(f"the environment needs {NEEDED_MB} MB, but only {free_mb} MB are free for {self.all}")
+        say(f"installing {self.count} packages into {self.folder}, once; this takes a minute or two")
+        log = self.folder + ".log"
+        pip = [self.python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps"]
+        pip += ["--require-hashes", "-r", self.requirements]
+        with open(log, "wb") as file:
+            for command in ([self.source, "-m", "venv", "--clear", self.folder], pip):
+                environ = dict(os.environ, PIP_ROOT_USER_ACTION="ignore", PYTHONNOUSERSITE="1")
+                environ.pop("PYTHONPATH", None)
+                environ.pop("PYTHONHOME", None)
+                if subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environ) != 0:
+                    raise Problem(why_not_installed(log))
+        os.remove(log)
+        with open(self.finished, "w"):
+            pass
+
+    def remove_old(self):
+        """Remove environments of earlier lock files that nothing uses any more."""
+        for entry in os.listdir(self.all):
+            folder = os.path.join(self.all, entry)
+            if entry.startswith(self.name + "-") and os.path.isdir(folder) and folder != self.folder:
+                remove_environment(folder)
+
+
+def open_lock(folder):
+    """Open the lock file of an environment."""
+    return os.open(folder + ".lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+
+
+def try_lock(lock, how):
+    """Take a lock if that needs no waiting; tell whether it was taken."""
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove_environment(folder):
+    """Remove one environment unless it is used; tell whether it is gone."""
+    lock = open_lock(folder)
+    try:
+        if not try_lock(lock, fcntl.LOCK_EX):
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        for rest in (folder + ".log", folder + ".lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(rest)
+    finally:
+        os.close(lock)
+    return True
+
+
+def why_not_installed(log):
+    """Say why pip failed, from its own words."""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    if any("No space left on device" in line or "Disk quota exceeded" in line for line in lines):
+        return f"the disk became full while installing into {os.path.dirname(log)}; free some and try again"
+    telling = [line for line in lines if line.startswith("ERROR")] or lines
+    return "installing failed (all of it in {}):\n    {}".format(log, "\n    ".join(telling[-SHOWN_LINES:]))
+
+
+def launcher_environment(base):
+    """Return the variables for the launcher: our packages, and where state lies unless the settings say otherwise."""
+    path = os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH", "")]))
+    return dict(os.environ, PYTHONPATH=path, ARMILLARY_LAUNCH_DEFAULT_STATE=base)
+
+
+def run(base, arguments):
+    """Start the launcher in place of this process."""
+    environment = Environment(base, "run")
+    environment.hold()
+    os.chdir(CHECKOUT)
+    command = [environment.python, "-m", "hub.launch", "run", *arguments]
+    os.execve(environment.python, command, launcher_environment(base))  # noqa: S606 - no shell is wanted
+
+
+def run_in(base, arguments):
+    """Run any command in an environment: `in dev pytest tests`."""
+    if len(arguments) < 2:
+        raise Problem("say which environment and which command, as in: bootstrap.py in dev pytest")
+    environment = Environment(base, arguments[0])
+    environment.hold()
+    programs = os.path.join(environment.folder, "bin")
+    environ = dict(os.environ, PATH=os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]))
+    try:
+        os.execvpe(arguments[1], arguments[1:], environ)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        raise Problem(f"{arguments[1]}: {error.strerror}") from None
+
+
+def clean(base, arguments):
+    """Remove state, which asks, and then the environments; both only if nothing uses them."""
+    folder = os.path.join(base, "environments")
+    entries = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    usable = [entry for entry in entries if os.path.exists(os.path.join(folder, entry, ".installed"))]
+    ours = [os.path.join(folder, entry, "bin", "python") for entry in usable if entry.startswith("run-")]
+    if ours:
+        # It ends sessions that a killed launcher left, asks, and removes the rest of the state.
+        command = [ours[-1], "-m", "hub.launch", "clean", *arguments]
+        status = subprocess.call(command, cwd=CHECKOUT, env=launcher_environment(base))
+        if status != 0:
+            return status
+    elif os.path.exists(os.path.join(base, MARK)):
+        raise Problem(f"{base} has state, but its environment is gone; `run` once, stop it, then clean")
+    if not entries:
+        return 0
+    for entry in entries:
+        path = os.path.join(folder, entry)
+        if os.path.isdir(path) and not remove_environment(path):
+            raise Problem(f"the environment {path} is in use: stop what runs from it first")
+    shutil.rmtree(folder, ignore_errors=True)
+    for rest in (os.path.join(base, MARK), os.path.join(base, ".gitignore")):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(rest)
+    with contextlib.suppress(OSError):  # somebody else's files in it: then it stays
+        os.rmdir(base)
+    say(f"removed the environments in {base}")
+    return 0
+
+
+def main():
+    """Read the command line and do what it says; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="bootstrap.py", description="Run Armillary from this checkout.")
+    parser.add_argument("command", choices=["run", "clean", "in"])
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    rest = arguments.rest
+    state = None
+    for index, word in enumerate(rest if arguments.command != "in" else []):
+        # The launcher is started in the checkout: what was relative to here must be absolute there.
+        if word.startswith("--state="):
+            state = os.path.abspath(word[len("--state=") :])
+            rest[index] = "--state=" + state
+        elif index and rest[index - 1] == "--state":
+            state = rest[index] = os.path.abspath(word)
+    base = base_folder()
+    os.umask(0o022)  # sessions read the environment under other accounts
+    try:
+        base = writable(base, state)
+        return {"run": run, "clean": clean, "in": run_in}[arguments.command](base, rest)
+    except Problem as problem:
+        text = str(problem)
+    except KeyboardInterrupt:
+        text = "interrupted; the same command goes on from here"
+    except OSError as error:
+        text = f"{error.filename or base}: {error.strerror or error}"
+    sys.stderr.write(f"armillary: {text}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
