@@ -1,0 +1,295 @@
+"""The local engine: sessions are processes of this machine.
+
+Thin: what JupyterHub asks for, in terms of `spawner.processes`, where the work is done. The truth about a session is
+its launch record and the kernel, never what this object or JupyterHub's database remembers; so a hub that was
+killed at any moment finds everything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from profiles.model import Engine
+from profiles.quantities import say_memory
+from spawner.core import RequestSpawner
+from spawner.local_settings import LocalSettings
+from spawner.processes import ports, records
+from spawner.processes.cgroups import groups_of, out_of_memory
+from spawner.processes.ending import end, settle
+from spawner.processes.family import tree
+from spawner.processes.homes import HomeError, directory_name, make_home
+from spawner.processes.identity import boot_id
+from spawner.processes.launcher import NOT_SET_UP
+from spawner.processes.records import Claim, Record
+from spawner.processes.session import Order, Session, adopt, last_lines, new_spawn_id, now, shorten
+from spawner.processes.session import start as start_session
+from spawner.processes.spec import Defaults, Place, ProcessSpec, process_spec
+from spawner.processes.surroundings import Surroundings, UnreachableError, surround
+from spawner.readiness import Gone, wait_until_answering
+from spawner.refusal import StartFailed
+from spawner.request import Request
+
+__all__ = ["LocalSpawner"]
+
+_PORT_TRIES = 3
+_NOW_S = 1.0
+# The grace of a stop that should be immediate: enough for a server that only has to close its sockets.
+
+
+class _PortTaken(Exception):
+    """Another program took the port between its choice and the server's bind."""
+
+
+class LocalSpawner(LocalSettings, RequestSpawner):
+    """Starts JupyterLab as a process of this machine, under an account of the person's own where that is possible."""
+
+    engine: ClassVar[Engine] = "local"
+
+    _session: Session | None = None
+    _starting = False
+
+    def notices(self) -> list[str]:
+        """Return what a user must know about this machine: shared account, limits that nothing enforces."""
+        return [*super().notices(), *self.machine.notices()]
+
+    # --- start -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Start what was asked for and return its address as soon as it answers.
+
+        Raises
+        ------
+        Refusal
+            The request is not granted (see `decide`).
+        StartFailed
+            The server could not be started, for a cause the text names.
+        """
+        self._starting = True
+        try:
+            request = await self.decide()
+            if self.internal_ssl:
+                raise StartFailed("internal-ssl", "Sessions listen on the loopback address; switch internal_ssl off.")
+            await self._end_leftover()
+            uid, home = await self._account()
+            for _ in range(_PORT_TRIES):
+                try:
+                    return await self._start_once(request, uid, home)
+                except _PortTaken:
+                    self.log.warning("%s: another program took the port; trying another one", self._log_name)
+            raise StartFailed("port-taken", "Other programs kept taking the server's port. Try again.")
+        finally:
+            self._starting = False
+
+    async def _start_once(self, request: Request, uid: int | None, home: Path) -> str:
+        title = self._title(request)
+        order = await self._order(request, uid, home)
+        self.feed.say(f"Starting {title}", 30)
+        try:
+            session = self._session = await start_session(order)
+        except OSError as error:
+            raise StartFailed(
+                "not-set-up", f"{title} could not be started on this machine.", log=f"{self._log_name}: {error}"
+            ) from error
+        url = f"http://{ports.ADDRESS}:{session.port}"
+        try:
+            self.feed.say(f"Waiting until {title} answers", 50)
+            await self._until_ready(session, f"{url}{self.server.base_url}api", title)
+        except BaseException:  # cancelled too: a start that fails leaves nothing behind
+            self._session = None
+            await asyncio.shield(session.end(grace_s=0))
+            raise
+        return url
+
+    async def _until_ready(self, session: Session, url: str, title: str) -> None:
+        try:
+            await wait_until_answering(url, session.gone)
+        except Gone:
+            if await asyncio.to_thread(ports.listeners, session.port):
+                raise _PortTaken from None
+            raise await self._why_ended(session, title) from None
+        if not await asyncio.to_thread(_listens, session):
+            raise _PortTaken
+
+    async def _why_ended(self, session: Session, title: str) -> StartFailed:
+        """Return what to tell the user, and the log, about a server that ended before it answered."""
+        code = session.exit_code()
+        groups = tuple(Path(group) for group in session.record.cgroups)
+        said = await asyncio.to_thread(last_lines, session.log)
+        said = said.replace(self.api_token, "***") if self.api_token else said
+        log = f"{self._log_name}: {title} ended at start with exit code {code}; the end of {session.log}:\n{said}"
+        if await asyncio.to_thread(out_of_memory, groups):
+            memory = session.record.memory
+            limit = f" (limit {say_memory(memory)})" if memory else ""
+            text = f"{title} ran out of memory{limit} at start. Choose more memory."
+            return StartFailed("out-of-memory", text, log=log)
+        if code == NOT_SET_UP:
+            return StartFailed("not-set-up", f"{title} could not be started on this machine.", log=log)
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        text = f"{title} {how} at start. If it happens again, tell the operator; the hub's log has its last lines."
+        return StartFailed("crashed", text, log=log)
+
+    async def _account(self) -> tuple[int | None, Path]:
+        """Return the uid that the session gets (None: the hub's own) and its home, made if need be."""
+        self.feed.say("Making your home", 10)
+        uid: int | None = None
+        if self.machine.isolation.kind == "uid":
+            if self.uid_registry is None:
+                raise StartFailed("no-uids", "The hub is set up wrongly.", log="c.LocalSpawner.uid_registry is not set")
+            uid = await self.uid_registry.uid_of(self.user.name)
+        try:
+            home = await asyncio.to_thread(make_home, Path(self.homes), self.user.name, uid)
+        except (HomeError, OSError) as error:
+            text = "Your home cannot be used. Tell the operator; the hub's log says why."
+            raise StartFailed("home", text, log=f"{self._log_name}: {error}") from error
+        return uid, home
+
+    async def _order(self, request: Request, uid: int | None, home: Path) -> Order:
+        port = await self._port()
+        spawn_id = new_spawn_id()
+        place = Place(spawn_id, self.user.name, self.name, home, port, self.server.base_url)
+        spec = process_spec(request, self.catalogue, place, self._defaults())
+        around = await self._surround(spec, uid)
+        record = Record(
+            spawn_id=spawn_id,
+            user=self.user.name,
+            server=self.name,
+            port=port,
+            uid=uid,
+            wrapped=self.machine.isolation.kind == "namespace",
+            boot=boot_id(),
+            made_at=now(),
+            cgroups=tuple(str(group) for group in groups_of(self.machine.cgroups, spawn_id)),
+            memory=spec.memory,
+        )
+        return Order(
+            record=record,
+            records_dir=Path(self.launches),
+            log=self._log_file(),
+            argv=around.argv,
+            environment=spec.environment,
+            directory=spec.directory,
+            support=self.machine.cgroups,
+            cpu=spec.cpu,
+            passages=around.passages,
+        )
+
+    def _defaults(self) -> Defaults:
+        return Defaults(
+            command=tuple(self.cmd),
+            arguments=tuple(self.get_args()),
+            hub_environment=self.get_env(),
+            cpu=self.cpu_limit or None,
+            memory=self.mem_limit or None,
+            shell=self.shell,
+        )
+
+    async def _surround(self, spec: ProcessSpec, uid: int | None) -> Surroundings:
+        hidden = [Path(path) for path in (self.state_dir, self.homes, self.launches, self.logs, *self.hidden)]
+        visible = [Path(path) for path in self.visible]
+        separation = self.machine.isolation
+        try:
+            return await asyncio.to_thread(
+                surround, separation, spec.argv, home=spec.directory, uid=uid, hidden=hidden, visible=visible
+            )
+        except UnreachableError as error:
+            text = "Sessions cannot reach their programs on this machine. Tell the operator; the hub's log says why."
+            raise StartFailed("unreachable", text, log=f"{self._log_name}: {error}") from error
+
+    async def _port(self) -> int:
+        try:
+            return await asyncio.to_thread(ports.free_port, self.first_port, self.last_port)
+        except ports.NoFreePort as error:
+            raise StartFailed("no-port", "This machine has no free port left for a session.", log=str(error)) from error
+
+    def _title(self, request: Request) -> str:
+        return self.catalogue.images[request.image].title if request.image is not None else "JupyterLab"
+
+    def _log_file(self) -> Path:
+        server = directory_name(self.name) if self.name else "default"
+        return Path(self.logs) / directory_name(self.user.name) / f"{server}.log"
+
+    # --- what runs -------------------------------------------------------------------------------------------
+
+    async def poll(self) -> int | None:
+        """Return None while the session runs or starts, otherwise its exit code (0 where it cannot be known).
+
+        Works with nothing remembered: right after a restart of the hub the launch record leads to the session.
+        """
+        if self._starting:
+            return None
+        session = self._session or await self._find()
+        if session is None:
+            return 0
+        if session.alive():
+            self._session = session
+            await asyncio.to_thread(shorten, session.log, self.log_bytes)
+            return None
+        self._session = None
+        await self._bury(session)
+        return session.exit_code() or 0
+
+    async def stop(self, now: bool = False) -> None:
+        """End every process of the session; returns when none is left."""
+        session = self._session or await self._find()
+        if session is None:
+            return
+        left = await session.end(grace_s=min(_NOW_S, self.grace_s) if now else self.grace_s)
+        self._session = None
+        if left:
+            self.log.error("%s: processes %s could not be ended; the kernel holds them", self._log_name, left)
+
+    async def _find(self) -> Session | None:
+        """Return the living session that a launch record of this server leads to; records of dead ones are cleaned."""
+        found: Session | None = None
+        for claim in await self._claims():
+            session = adopt(claim, Path(self.launches), self._log_file()) if found is None else None
+            if session is None:
+                await self._clean(claim)
+                continue
+            found = session
+            self.log.info("%s: found again, pid %i, port %i", self._log_name, session.process.pid, session.port)
+            self._write_address(session)
+        return found
+
+    async def _claims(self) -> list[Claim]:
+        """Return what was begun for this server, the newest first; plans that never began are cancelled."""
+        folder = Path(self.launches)
+        claims = await asyncio.to_thread(records.find, folder, self.user.name, self.name)
+        settled = [await asyncio.to_thread(settle, folder, claim) for claim in claims]
+        return sorted((claim for claim in settled if claim), key=lambda claim: claim.record.made_at, reverse=True)
+
+    async def _end_leftover(self) -> None:
+        """End what an earlier start of this server left: its token is no longer valid, and there are never two."""
+        self._session = None
+        for claim in await self._claims():
+            await self._clean(claim)
+
+    async def _clean(self, claim: Claim) -> None:
+        left = await end(claim.record, claim.process, grace_s=0)
+        if left:
+            self.log.error("%s: processes %s of an earlier start could not be ended", self._log_name, left)
+        await asyncio.to_thread(records.remove, claim)
+
+    async def _bury(self, session: Session) -> None:
+        """Say why a session ended by itself, and end what it left."""
+        groups = tuple(Path(group) for group in session.record.cgroups)
+        if await asyncio.to_thread(out_of_memory, groups):
+            self.log.warning("%s: a process of the session was killed because it ran out of memory", self._log_name)
+        self.log.warning("%s: the session ended with exit code %s", self._log_name, session.exit_code())
+        await session.end(grace_s=0)
+
+    def _write_address(self, session: Session) -> None:
+        """Tell JupyterHub where the session listens: a hub that was killed during a start had not stored it yet."""
+        server = self.server
+        if server is not None and (server.ip, server.port) != (ports.ADDRESS, session.port):
+            server.ip, server.port = ports.ADDRESS, session.port
+            self.db.commit()
+
+
+def _listens(session: Session) -> bool:
+    """Return whether it is the session itself that listens on its port; blocks on /proc."""
+    listeners = ports.listeners(session.port)
+    own = tree(session.record, session.process)
+    return bool(listeners) and all(ports.belongs_to(listener, own) for listener in listeners)
