@@ -1,0 +1,371 @@
+"""The kubernetes engine: a validated request becomes a pod, and its user hears what happens to it.
+
+KubeSpawner makes the manifests out of its traits. What surrounds them is ours: the decision, the pure steps on the
+pod (`pod`), making it exactly once (`pod_maker`), waiting by events (`pod_watch`), saying why (`diagnosis`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Coroutine
+from typing import Any, ClassVar
+from urllib.parse import urlparse
+
+from jupyterhub.utils import maybe_future, url_path_join
+from kubespawner.objects import make_namespace
+
+from profiles.model import Engine
+from spawner import pod as steps
+from spawner.api_refusals import explain
+from spawner.core import RequestSpawner
+from spawner.diagnosis import Reason, container_status, diagnose, exit_code
+from spawner.kube_api import ApiFailure
+from spawner.kube_home import KubeHome
+from spawner.kube_manifest import KubeManifest
+from spawner.kube_network import KubeNetwork
+from spawner.kube_state import KubeState
+from spawner.metrics import UNKNOWN_POLLS
+from spawner.pod_maker import Owner, PodMaker, late_pod_removed
+from spawner.pod_progress import step
+from spawner.pod_watch import PodView
+from spawner.readiness import wait_until_answering
+from spawner.refusal import Refusal, StartFailed
+from spawner.stages import Stages
+from spawner.start_limits import longest_start_s
+
+__all__ = ["ArmillarySpawner"]
+
+_LOADING_S = 5.0  # how long a look at a server waits for the first list of pods, all servers of a hub together
+_CLEANING_S = 5.0  # how long a failed start is cleaned up before its user is told why it failed
+_MARGIN_S = 30  # by which our own limit of a start, which can say why, comes before JupyterHub's, which cannot
+
+
+class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, KubeState):
+    """Starts servers as pods."""
+
+    engine: ClassVar[Engine] = "kubernetes"
+
+    stages: Stages | None = None
+    """Where the time of the present start went."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.secret_values = {}
+        self._cleaning: asyncio.Task[None] | None = None
+        self._last_view: PodView | None = None
+        self._starting = False
+        self._background: set[asyncio.Task[Any]] = set()
+        self._configured_start_timeout = self.start_timeout
+        self._maker: PodMaker | None = None
+
+    # --- the parts -------------------------------------------------------------------------------------------
+
+    def _pod_maker(self) -> PodMaker:
+        if self._maker is None:
+            self._maker = PodMaker(
+                self.kube(),
+                Owner(self.user.name, self.name),
+                watch=self.watch,
+                stop_timeout_s=self.stop_timeout,
+                log=self.log,
+            )
+        return self._maker
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)  # the event loop keeps only weak references
+        task.add_done_callback(self._background.discard)
+        return task
+
+    # --- start -----------------------------------------------------------------------------------------------
+
+    def start(self) -> asyncio.Future[str]:
+        """Begin; JupyterHub reads `start_timeout` right after this returns."""
+        self.start_timeout = longest_start_s(self.catalogue, self._configured_start_timeout) + _MARGIN_S
+        self._starting = True
+        starting: asyncio.Future[str] = super().start()  # calls _start
+        starting.add_done_callback(self._note_started)  # also when it is cancelled before it runs
+        return starting
+
+    def _note_started(self, _: object) -> None:
+        self._starting = False
+
+    async def _start(self) -> str:
+        """Return the address of the running server.
+
+        Raises
+        ------
+        Refusal
+            With the cause in plain words, if there is one that we can name.
+        """
+        self.stages, self.ended = Stages(), None
+        limit, seconds = asyncio.timeout(None), 0
+        try:
+            async with limit:
+                request = await self.decide()
+                profile = self.catalogue.profiles[request.profile]
+                self.start_timeout = self._configured_start_timeout
+                await self.load_user_options()
+                seconds = profile.start_timeout_s or self.start_timeout
+                limit.reschedule(asyncio.get_running_loop().time() + seconds)
+                self._profile = request.profile
+                return await self._launch()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            failure = self._too_late(seconds)
+            await self._give_up()
+            raise failure from None
+        except Refusal:
+            await self._give_up()
+            raise
+        finally:
+            self._starting = False
+            self.feed.close()
+
+    async def _launch(self) -> str:
+        pod = await self._make()
+        self._pod_uid = pod["metadata"]["uid"]
+        self._persist()
+        self._reach("pod created")
+        self._in_background(self._own_secret(pod))
+        if self.internal_ssl or self.services_enabled or self.after_pod_created_hook:
+            await self.surround(pod)
+        self._last_view = PodView(pod)
+        watch = self.watch(pod)
+        running = await watch.until(self._running)
+        url: str = self._get_pod_url(running)
+        gone: asyncio.Future[None] = asyncio.ensure_future(watch.until(self._failing))
+        try:
+            await wait_until_answering(
+                url_path_join(url, self.server.base_url, "api"), gone, ssl_options=self.ssl_options()
+            )
+        finally:
+            gone.cancel()
+        self._reach("answers")
+        self.log.info("%s started: %s", self._log_name, self.stages)
+        return url
+
+    async def _make(self) -> dict[str, Any]:
+        """Return the pod, made together with what it needs."""
+        self.feed.say("Preparing your session", 5)
+        self.spawn_id = uuid.uuid4().hex
+        self.live_pods()
+        self.live_events()
+        self._persist()
+        if self.enable_user_namespaces:
+            await self._ensure_namespace()
+        candidates = self.claim_names()
+        if len(candidates) > 1:  # the claim's name is in the manifest
+            await self.ensure_home(candidates)
+        pod = await self.get_pod_manifest()
+        if self.modify_pod_hook:
+            pod = await maybe_future(self.modify_pod_hook(self, pod))
+        pod = steps.annotated(pod, {steps.SPAWN_ID: self.spawn_id})
+        needed = [self._make_secret()]
+        if len(candidates) == 1:
+            needed.append(self.ensure_home(candidates))
+        await asyncio.gather(*needed)
+        self.feed.say("Asking the cluster for your session", 10)
+        maker = self._pod_maker()
+        try:
+            return await maker.make(self.namespace, pod, self.feed.say)
+        except Refusal:
+            if maker.doubtful:
+                late = late_pod_removed(
+                    self.kube(), self.namespace, self.pod_name, self.spawn_id, grace_s=self.delete_grace_period
+                )
+                self._in_background(late)
+            raise
+
+    def _running(self, view: PodView) -> dict[str, Any] | None:
+        """Return the pod once its session's process runs and has an address; say what is waited for until then."""
+        self._failing(view)
+        pod = view.pod
+        if pod is None:
+            return None
+        now = step(pod, view.events)
+        self.feed.say(now.text, now.percent)
+        if pod["spec"].get("nodeName"):
+            self._reach("scheduled")
+        started = (container_status(pod) or {}).get("state", {}).get("running")
+        if not started or not (pod.get("status") or {}).get("podIP"):
+            return None
+        self._reach("container runs")
+        return pod
+
+    def _failing(self, view: PodView) -> None:
+        """Raise as soon as it is sure that the server will not run.
+
+        Raises
+        ------
+        StartFailed
+            With the cause.
+        """
+        if view.pod is None:
+            raise StartFailed(
+                "deleted", "Your server was deleted in the cluster while it was starting. Start it again."
+            )
+        self._last_view = view
+        reason = diagnose(view.pod, view.events)
+        if reason is None or not reason.final or (reason.code == "unschedulable" and self.nodes_may_appear):
+            return
+        log = f"{reason.code}: pod {self.namespace}/{self.pod_name}: {reason.text}"
+        raise StartFailed(reason.code, reason.text, log=log)
+
+    def _too_late(self, seconds: float) -> StartFailed:
+        view = self._last_view
+        waited = step(view.pod, view.events).text if view is not None and view.pod else "Asking the cluster"
+        reason = diagnose(view.pod, view.events) if view is not None and view.pod else None
+        code = reason.code if reason else "start-timeout"
+        said = waited.rstrip(".")
+        text = f"Your server was not ready after {_minutes(seconds)}. What it was waiting for last: {said}. Try again later."
+        return StartFailed(code, text, status=504)
+
+    async def _make_secret(self) -> None:
+        try:
+            made = await self.kube().renew("secret", self.namespace, self.environment_secret, self.secret_manifest())
+        except ApiFailure as failure:
+            raise explain(failure, "your session's key") from failure
+        self._secret_uid = made["metadata"]["uid"]
+
+    async def _own_secret(self, pod: dict[str, Any]) -> None:
+        """Make the pod the owner of its Secret, so that both go together even when the hub is away."""
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": self.pod_name, "uid": pod["metadata"]["uid"]}
+        try:
+            change = {"metadata": {"ownerReferences": [owner]}}
+            await self.kube().patch_secret(self.namespace, self.environment_secret, change)
+        except ApiFailure as failure:
+            self.log.warning("Secret %s got no owner: %s", self.environment_secret, failure)
+
+    async def _ensure_namespace(self) -> None:
+        labels = self._expand_all(self.user_namespace_labels)
+        manifest = make_namespace(self.namespace, labels, self._expand_all(self.user_namespace_annotations))
+        try:
+            await self.kube().create_namespace(manifest)
+        except ApiFailure as failure:
+            raise explain(failure, "your namespace") from failure
+
+    # --- stop ------------------------------------------------------------------------------------------------
+
+    async def stop(self, now: bool = False) -> None:
+        """End the pod and return when it is gone.
+
+        Raises
+        ------
+        NotGone, ApiFailure
+            It is not.
+        """
+        maker = self._pod_maker()
+        await maker.settled()
+        pod = await self.kube().patiently(self._find, f"Looking for pod {self.pod_name}")
+        if pod is not None:
+            await maker.end(pod, grace_s=0 if now else self.delete_grace_period)
+        await self._delete_secret()
+
+    async def _give_up(self) -> None:
+        """Ask for the end of what a failed start has left; its user need not wait for an API server that is away."""
+        self._cleaning = self._in_background(self._clean_up())
+        await asyncio.wait([self._cleaning], timeout=_CLEANING_S)
+
+    async def _clean_up(self) -> None:
+        try:
+            pod = await self.kube().patiently(self._find, f"Looking for pod {self.pod_name}")
+            if pod is not None and (self.delete_stopped_pods or exit_code(pod) is None):
+                uid = pod["metadata"]["uid"]
+                await self.kube().delete_pod(self.namespace, self.pod_name, uid, self.delete_grace_period)
+            await self._delete_secret()
+        except ApiFailure as failure:
+            self.log.warning("%s: what is left of it could not be removed: %s", self._log_name, failure)
+
+    async def _delete_secret(self) -> None:
+        # Without its uid, after a crash of the hub, the Secret goes with the pod that owns it.
+        uid, self._secret_uid = self._secret_uid, None
+        if uid is not None:
+            await self.kube().delete_secret(self.namespace, self.environment_secret, uid)
+
+    # --- poll ------------------------------------------------------------------------------------------------
+
+    async def poll(self) -> int | None:
+        """Return None while the server lives, is starting, or nobody can tell; else how it ended.
+
+        Never "ended" for want of knowledge: JupyterHub drops a server on that word, and revokes its token.
+        """
+        maker = self._pod_maker()
+        if self._starting or (maker.in_flight is not None and not maker.in_flight.done()):
+            return None
+        if self._cleaning is not None and not self._cleaning.done():
+            return 1  # its start has failed, and its end is being seen to
+        try:
+            if not await self.live_pods().loaded(_LOADING_S):
+                raise ApiFailure(0, "Unknown", "the list of pods could not be read yet")
+            pod = await self._find()
+        except ApiFailure as failure:
+            UNKNOWN_POLLS.inc()
+            self.log.warning("%s: unknown whether it runs, taken for running: %s", self._log_name, failure)
+            return None
+        if pod is None:
+            if self._secret_uid is not None:
+                await self._give_up()
+            if self.spawn_id is not None and self.ended is None:
+                self._remember_end(Reason("deleted", "Your server was deleted in the cluster by somebody else.", True))
+            return 1 if self.spawn_id else 0
+        code = exit_code(pod)
+        if code is None:
+            self._note_address(pod)
+            return None
+        self._remember_end(diagnose(pod) or Reason("ended", f"Your server has ended (exit code {code}).", True))
+        if self.delete_stopped_pods:
+            await self._give_up()
+        return code
+
+    async def _find(self) -> dict[str, Any] | None:
+        """Return our pod, None if it surely does not exist.
+
+        That a pod is missing in the live copy is believed only after having asked: the copy may be behind.
+
+        Raises
+        ------
+        ApiFailure
+            Unknown.
+        """
+        pod = self.live_pods().resources.get(f"{self.namespace}/{self.pod_name}")
+        if pod is not None and self._is_ours(pod):
+            return dict(pod)
+        pod = await self.kube().read_pod(self.namespace, self.pod_name)
+        return pod if pod is not None and self._is_ours(pod) else None
+
+    def _is_ours(self, pod: dict[str, Any]) -> bool:
+        """Return whether this is the pod of the present start; also with an empty state, after a crash of the hub."""
+        spawn_id = (pod["metadata"].get("annotations") or {}).get(steps.SPAWN_ID)
+        known = self.spawn_id in (None, spawn_id) and self._pod_uid in (None, pod["metadata"]["uid"])
+        return known and Owner(self.user.name, self.name).owns(pod)
+
+    def _note_address(self, pod: dict[str, Any]) -> None:
+        """Correct JupyterHub's record of the server's address, which a crash of the hub may have left empty."""
+        server = self.server
+        if server is None or not self._has_address(pod):
+            return
+        url = urlparse(self._get_pod_url(pod))
+        port = url.port or (443 if url.scheme == "https" else 80)
+        if (server.proto, server.ip, server.port) != (url.scheme, url.hostname, port):
+            self.log.info("%s is at %s", self._log_name, url.netloc)
+            server.proto, server.ip, server.port = url.scheme, url.hostname, port
+            self.db.commit()
+
+    @staticmethod
+    def _has_address(pod: dict[str, Any]) -> bool:
+        return bool((pod.get("status") or {}).get("podIP"))
+
+    def _remember_end(self, reason: Reason) -> None:
+        self.ended = reason
+        self.log.warning("%s has ended: %s: %s", self._log_name, reason.code, reason.text)
+
+    def _reach(self, stage: str) -> None:
+        if self.stages is not None:
+            self.stages.reach(stage)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"

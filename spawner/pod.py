@@ -1,0 +1,255 @@
+"""Pure steps from one pod to the next: security, token, home, accelerator.
+
+Every step takes a V1Pod and returns a new one that shares nothing with the old: KubeSpawner's manifest shares
+objects with its traits (`pod.spec.node_selector is spawner.node_selector`), so that editing the one edits the other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from kubernetes_asyncio.client import models
+
+from profiles.model import KubernetesDevice
+
+__all__ = [
+    "NOTEBOOK",
+    "SPAWN_ID",
+    "Home",
+    "Pod",
+    "annotated",
+    "detached",
+    "never_restarted",
+    "restricted",
+    "with_device",
+    "with_home",
+    "with_scratch",
+    "with_secret_environment",
+    "without_devices",
+]
+
+Pod: TypeAlias = Any
+"""A kubernetes_asyncio V1Pod; the library is untyped."""
+
+NOTEBOOK = "notebook"
+"""KubeSpawner's name for the container that runs the session."""
+
+SPAWN_ID = "armillary/spawn-id"
+"""Annotation with the identity of one start: tells our own pod from one that an earlier start left behind."""
+
+_SCRATCH = "/tmp"  # noqa: S108  # a path in the pod
+_VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the home is mounted, and from which claim; without a claim it lives as long as the pod."""
+
+    path: str
+    claim: str | None
+
+
+def detached(pod: Pod) -> Pod:
+    """Return a deep copy."""
+    return copy.deepcopy(pod)
+
+
+def annotated(pod: Pod, annotations: Mapping[str, str], labels: Mapping[str, str] | None = None) -> Pod:
+    """Return the pod with further annotations and labels; ours win over those of the same name."""
+    pod = detached(pod)
+    pod.metadata.annotations = {**(pod.metadata.annotations or {}), **annotations}
+    pod.metadata.labels = {**(pod.metadata.labels or {}), **(labels or {})}
+    return pod
+
+
+def never_restarted(pod: Pod) -> Pod:
+    """Return the pod as one that stays down once its server ends, and that keeps the last words of a crash.
+
+    KubeSpawner's OnFailure starts a session that ran out of memory again in place, where it looks as if nothing
+    had happened while all kernels are gone (kubespawner#223). The end of the log becomes the termination message,
+    so that the cause of a crash can be told without a right to read logs.
+    """
+    pod = detached(pod)
+    pod.spec.restart_policy = "Never"
+    for container in pod.spec.containers:
+        if container.termination_message_policy is None:
+            container.termination_message_policy = "FallbackToLogsOnError"
+    return pod
+
+
+def restricted(pod: Pod) -> Pod:
+    """Return the pod with whatever Pod Security "restricted" wants and nobody has set.
+
+    Values that are set already are kept: weakening is the operator's right and the catalogue's loader guards it.
+    https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
+    pod = detached(pod)
+    session = _as_dict(_notebook(pod).security_context)
+    # KubeSpawner gives uid and gid to the session's container only; its neighbours shall run under them as well.
+    identity = {key: session[key] for key in ("runAsUser", "runAsGroup") if key in session}
+    pod.spec.security_context = {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+        **identity,
+        **_as_dict(pod.spec.security_context),
+    }
+    if pod.spec.automount_service_account_token is None:
+        pod.spec.automount_service_account_token = False
+    pod.spec.enable_service_links = bool(pod.spec.enable_service_links)
+    for container in [*pod.spec.containers, *(pod.spec.init_containers or [])]:
+        container.security_context = {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            **_as_dict(container.security_context),
+        }
+    return pod
+
+
+def with_scratch(pod: Pod, size_limit: str | None) -> Pod:
+    """Return the pod with a /tmp of its own, as its root file system is read-only; `size_limit` as "10Gi" or None."""
+    return _mounted(pod, "scratch", _SCRATCH, {"emptyDir": {"sizeLimit": size_limit} if size_limit else {}})
+
+
+def with_home(pod: Pod, home: Home) -> Pod:
+    """Return the pod with the home mounted, used as $HOME and as the folder to start in.
+
+    A volume that the deployer mounts at that path already is left as it is.
+    """
+    source: dict[str, Any] = {"persistentVolumeClaim": {"claimName": home.claim}} if home.claim else {"emptyDir": {}}
+    pod = _mounted(pod, "home", home.path, source)
+    container = _notebook(pod)
+    if container.working_dir is None:
+        container.working_dir = home.path
+    container.env = _with_variables(container.env, [{"name": "HOME", "value": home.path}])
+    return pod
+
+
+def with_secret_environment(pod: Pod, secret: str, names: Collection[str]) -> tuple[Pod, dict[str, str]]:
+    """Return the pod with these variables taken from a Secret, and what the Secret must hold.
+
+    A pod's specification can be read by whoever may read pods, and ends in logs and backups.
+    """
+    pod = detached(pod)
+    container = _notebook(pod)
+    values = {
+        _name(variable): str(value)
+        for variable in container.env or []
+        if _name(variable) in names and (value := _field(variable, "value", "value")) is not None
+    }
+    references = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}} for name in sorted(values)
+    ]
+    container.env = _with_variables(container.env, references, replace=True)
+    return pod, values
+
+
+def with_device(pod: Pod, device: KubernetesDevice, count: int) -> Pod:
+    """Return the pod with exactly `count` of this device, on a node that has it, or nowhere.
+
+    The node labels are *required*: what was picked is what is got. Terms of a node affinity are alternatives of
+    each other, so the labels join every one of them.
+    """
+    pod = detached(pod)
+    container = _notebook(pod)
+    limits = dict(container.resources.limits or {})
+    limits[device.resource] = str(count)
+    container.resources.limits = limits
+    requests = dict(container.resources.requests or {})
+    requests.pop(device.resource, None)  # Kubernetes takes the limit; another value would be refused
+    container.resources.requests = requests
+    if device.node_labels:
+        _require_labels(pod.spec, device.node_labels)
+    if device.tolerations:
+        wanted = [
+            models.V1Toleration(key=t.key, operator=t.operator, value=t.value, effect=t.effect)
+            for t in device.tolerations
+        ]
+        pod.spec.tolerations = [*(pod.spec.tolerations or []), *wanted]
+    if device.runtime_class:
+        pod.spec.runtime_class_name = device.runtime_class
+    return pod if device.resource.startswith("nvidia.com/") else without_devices(pod)
+
+
+def without_devices(pod: Pod) -> Pod:
+    """Return the pod as one that sees no NVIDIA device.
+
+    Where NVIDIA's runtime is the node's default, an image that sets NVIDIA_VISIBLE_DEVICES=all sees every card
+    of the node though the pod asked for none. A value of the pod wins over the image's.
+    """
+    pod = detached(pod)
+    container = _notebook(pod)
+    container.env = _with_variables(container.env, [{"name": _VISIBLE_DEVICES, "value": "void"}])
+    return pod
+
+
+def _require_labels(spec: Any, labels: Mapping[str, Iterable[str]]) -> None:
+    wanted = [
+        models.V1NodeSelectorRequirement(key=key, operator="In", values=list(values)) for key, values in labels.items()
+    ]
+    spec.affinity = spec.affinity or models.V1Affinity()
+    affinity = spec.affinity.node_affinity = spec.affinity.node_affinity or models.V1NodeAffinity()
+    selector = affinity.required_during_scheduling_ignored_during_execution
+    terms = (selector.node_selector_terms if selector else None) or [models.V1NodeSelectorTerm()]
+    affinity.required_during_scheduling_ignored_during_execution = models.V1NodeSelector(
+        node_selector_terms=[
+            models.V1NodeSelectorTerm(
+                match_expressions=[*(_field(term, "match_expressions", "matchExpressions") or []), *wanted],
+                match_fields=_field(term, "match_fields", "matchFields"),
+            )
+            for term in terms
+        ]
+    )
+
+
+def _mounted(pod: Pod, name: str, path: str, source: Mapping[str, Any]) -> Pod:
+    pod = detached(pod)
+    container = _notebook(pod)
+    mounts = container.volume_mounts or []
+    if any(_field(mount, "mount_path", "mountPath").rstrip("/") == path.rstrip("/") for mount in mounts):
+        return pod
+    pod.spec.volumes = [*(pod.spec.volumes or []), {"name": f"armillary-{name}", **copy.deepcopy(dict(source))}]
+    container.volume_mounts = [*mounts, {"name": f"armillary-{name}", "mountPath": path}]
+    return pod
+
+
+def _with_variables(
+    existing: Iterable[Any] | None, new: Iterable[dict[str, Any]], *, replace: bool = False
+) -> list[Any]:
+    """Add variables; one that exists is kept, or replaced in its place."""
+    variables = list(existing or [])
+    places = {_name(variable): place for place, variable in enumerate(variables)}
+    for variable in new:
+        if variable["name"] not in places:
+            variables.append(variable)
+        elif replace:
+            variables[places[variable["name"]]] = variable
+    return variables
+
+
+def _notebook(pod: Pod) -> Any:
+    for container in pod.spec.containers:
+        if container.name == NOTEBOOK:
+            return container
+    raise ValueError(f"pod {pod.metadata.name} has no container named {NOTEBOOK!r}")
+
+
+def _name(variable: Any) -> str:
+    return str(_field(variable, "name", "name"))
+
+
+def _field(value: Any, attribute: str, key: str) -> Any:
+    # Deployers' traits arrive as dictionaries in Kubernetes' spelling, KubeSpawner's own as models.
+    return value.get(key) if isinstance(value, dict) else getattr(value, attribute)
+
+
+def _as_dict(context: Any) -> dict[str, Any]:
+    if context is None:
+        return {}
+    if isinstance(context, dict):
+        return context
+    named: dict[str, str] = context.attribute_map
+    return {key: getattr(context, name) for name, key in named.items() if getattr(context, name) is not None}
