@@ -1,14 +1,14 @@
 """Settings become JupyterHub's configuration. The only place that sets `c.*`.
 
-Ours is set as values and as classes of our own, never as hooks (`pre_spawn_hook`, `post_auth_hook`, `modify_pod_hook` …):
-those stay free for the deployer, whose lines after `apply` win where they set the same value and add where they set a hook.
+Ours is set as values and as classes of our own, never as hooks (`pre_spawn_hook`, `post_auth_hook`,
+`modify_pod_hook` …): those stay free for the deployer, whose lines after `apply` win where they set the same value and
+add where they set a hook.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from profiles.loader import load as load_catalogue
 from pydantic import SecretStr
 from traitlets.config import Config
 
@@ -16,6 +16,7 @@ import hub
 import profiles
 from hub.auth.oidc import OIDCAuthenticator
 from hub.settings import Settings
+from profiles.loader import load as load_catalogue
 
 SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
 TEMPLATES = Path(hub.__file__).parent / "templates"
@@ -28,8 +29,8 @@ class ConfigError(ValueError):
 def apply(c: Config, settings: Settings) -> None:
     """Configure JupyterHub as the settings say.
 
-    Raises ConfigError where a file that the settings name cannot be used, and `profiles.loader.CatalogueError` with every
-    problem of the catalogue. Reads files; to be called while the hub starts, not from its event loop.
+    Raises ConfigError where a file that the settings name cannot be used, and `profiles.loader.CatalogueError` with
+    every problem of the catalogue. Reads files; to be called while the hub starts, not from its event loop.
     """
     _hub(c, settings)
     _pages(c, settings)
@@ -121,14 +122,14 @@ def _login(c: Config, settings: Settings) -> None:
     own = settings.login
     if own.issuer is None:
         raise ConfigError(
-            "login.issuer is missing: name your OpenID Connect provider in armillary.yaml or in ARMILLARY_LOGIN__ISSUER; "
-            "`armillary run` brings one for demonstration"
+            "login.issuer is missing: name your OpenID Connect provider in armillary.yaml or in "
+            "ARMILLARY_LOGIN__ISSUER; `armillary run` brings one for demonstration"
         )
     client_secret = secret(own.client_secret, own.client_secret_file, "login.client_secret")
     if not client_secret:
         raise ConfigError(
-            "login.client_secret is missing: write the secret that the provider gave you into a file (mode 0600) and name "
-            "it in login.client_secret_file, or set ARMILLARY_LOGIN__CLIENT_SECRET"
+            "login.client_secret is missing: write the secret that the provider gave you into a file (mode 0600) and "
+            "name it in login.client_secret_file, or set ARMILLARY_LOGIN__CLIENT_SECRET"
         )
     c.JupyterHub.authenticator_class = OIDCAuthenticator
     values: Mapping[str, Any] = {
@@ -198,9 +199,8 @@ def auth_state_keys(file: Path) -> list[str]:
 
 
 def _local(c: Config, settings: Settings) -> None:
-    from spawner.local import LocalSpawner
-
     from hub.uids import SqliteUidRegistry
+    from spawner.local import LocalSpawner
 
     c.JupyterHub.spawner_class = LocalSpawner
     own = settings.local

@@ -53,9 +53,9 @@ class LoginSettings(Section):
     )
     groups_claims: tuple[Name, ...] = setting(
         ("groups", "wlcg.groups", "eduperson_entitlement", "entitlements"),
-        "Claims that name groups. They are looked for in the user information and, only where that has none of them, in "
-        "the ID token. A claim inside another is written with slashes (`realm_access/roles`). Of entitlements only those "
-        "of the form of AARC-G069 and G002 count (`urn:…:group:lab:role=member#…`).",
+        "Claims that name groups. They are looked for in the user information and, only where that has none of them, "
+        "in the ID token. A claim inside another is written with slashes (`realm_access/roles`). Of entitlements only "
+        "those of the form of AARC-G069 and G002 count (`urn:…:group:lab:role=member#…`).",
         example=["groups"],
     )
     entitlement_namespaces: tuple[Name, ...] = setting(

@@ -1,7 +1,7 @@
-"""Questions about the settings model: which settings exist, of what kind, and which one a wrong name was meant to be."""
+"""Questions about the settings model: which settings exist, of what kind, and which one a wrong name was meant for."""
 
 import difflib
-import types
+import inspect
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,13 +49,7 @@ def _kind(annotation: Any) -> Kind:
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
     """The model that a setting holds, if it is a section."""
-    if (
-        isinstance(annotation, type)
-        and not isinstance(annotation, types.GenericAlias)
-        and issubclass(annotation, BaseModel)
-    ):
-        return annotation
-    return None
+    return annotation if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else None
 
 
 def shapes(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Shape]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from hub.settings.shape import Shape, did_you_mean
+from profiles import document
 
 PREFIX = "ARMILLARY_"
 FILE_VARIABLE = "ARMILLARY_SETTINGS"
@@ -64,48 +65,6 @@ class Source:
         return Place(0, 0, "defaults")
 
 
-class _Builder:
-    """Turns YAML nodes into plain values and remembers positions; refuses what the YAML merges silently."""
-
-    def __init__(self, source: Source, name: str) -> None:
-        self.source = source
-        self.name = name
-        self.constructor = yaml.constructor.SafeConstructor()
-
-    def build(self, node: yaml.Node, location: Location) -> Any:
-        self.source.origins.setdefault(location, self.position(node))
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, location)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
-        try:
-            return self.constructor.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            self.problem(node, location, f"not a value that settings can have: {one_line(error)}")
-            return None
-
-    def mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                self.problem(key_node, location, f"the name of a setting must be a word, not {key_node.value!r:.40}")
-                continue
-            key = str(key_node.value)
-            inside = (*location, key)
-            if key in result:
-                self.problem(key_node, inside, f"given twice, first at {self.source.origins[inside]}")
-                continue
-            self.source.origins[inside] = self.position(key_node)
-            result[key] = self.build(value_node, inside)
-        return result
-
-    def position(self, node: yaml.Node) -> Place:
-        return Place(node.start_mark.line + 1, node.start_mark.column + 1, self.name)
-
-    def problem(self, node: yaml.Node, location: Location, text: str) -> None:
-        self.source.problems.append(Problem(self.position(node), dotted(location), text))
-
-
 def one_line(error: BaseException) -> str:
     """An exception's text without its line breaks."""
     return " ".join(str(error).split())
@@ -123,21 +82,28 @@ def from_yaml(text: str, name: str) -> Source:
     """Read the settings file's text; every problem that YAML itself can have is in `problems`."""
     source = Source()
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = Place(mark.line + 1, mark.column + 1, name) if mark else Place(1, 1, name)
-        said = " ".join(filter(None, [getattr(error, "context", None), getattr(error, "problem", None)]))
-        source.problems.append(Problem(where, "", f"not YAML: {said or one_line(error)}"))
+        found = document.read(text)
+    except document.Unreadable as error:
+        source.problems.append(Problem(_place(name, error.mark), "", _reworded(error.text)))
         return source
-    if node is None:
-        return source
-    builder = _Builder(source, name)
-    if not isinstance(node, yaml.MappingNode):
-        builder.problem(node, (), "settings must be a mapping of names to values, such as 'engine: local'")
-        return source
-    source.values = builder.build(node, ())
+    source.origins = {path: _place(name, mark) for path, mark in found.marks.items()}
+    for path, mark, said in found.problems:
+        source.problems.append(Problem(_place(name, mark), dotted(path), _reworded(said)))
+    if isinstance(found.value, dict):
+        source.values = found.value
+    elif found.value is not None:
+        text = "settings must be a mapping of names to values, such as 'engine: local'"
+        source.problems.append(Problem(_place(name, found.marks[()]), "", text))
     return source
+
+
+def _place(name: str, mark: document.Mark) -> Place:
+    return Place(mark.line, mark.column, name)
+
+
+def _reworded(text: str) -> str:
+    """The reader of YAML was written for catalogues, and says so."""
+    return text.replace("a catalogue", "a settings file")
 
 
 def refuse_inline_secrets(source: Source, known: Iterable[Shape]) -> None:
