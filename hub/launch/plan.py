@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles.loader import CatalogueError
-from profiles.loader import load as load_catalogue
-
 import profiles
 from hub.launch import ports
 from hub.launch.accounts import ADMIN_GROUP, MEMBER_GROUPS, passwords
@@ -24,6 +21,8 @@ from hub.launch.secrets import keep, token
 from hub.launch.traefik import Proxy
 from hub.settings import Loaded, Settings, load_with_origins
 from hub.settings.values import is_loopback, split_url
+from profiles.loader import CatalogueError
+from profiles.loader import load as load_catalogue
 
 CODE = Path(__file__).resolve().parents[2]
 PROVIDER_PORT = 8002
