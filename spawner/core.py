@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from jupyterhub import __version__ as jupyterhub_version
 from jupyterhub.spawner import Spawner
+from jupyterhub.utils import maybe_future
 from traitlets import Bool, Instance, List, Unicode, default
 
 from profiles.access import Person
@@ -77,6 +78,21 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         self._options_before: dict[str, Any] = dict((orm_spawner.user_options if orm_spawner else None) or {})
         self._started_before = bool(orm_spawner is not None and orm_spawner.last_activity is not None)
         self._was_ready = False
+
+    # --- JupyterHub asks every subclass of Spawner for these three; the engines have them, this only hands on ------
+
+    async def start(self) -> Any:
+        """Hand on to the next class in line; an engine's own start() begins with `decide`."""
+        return await maybe_future(super().start())
+
+    async def stop(self, now: bool = False) -> None:
+        """Hand on to the next class in line."""
+        await maybe_future(super().stop(now=now))
+
+    async def poll(self) -> int | None:
+        """Hand on to the next class in line."""
+        status: int | None = await maybe_future(super().poll())
+        return status
 
     # --- who, and what they may do ---------------------------------------------------------------------------
 

@@ -1,0 +1,34 @@
+# One line of help each: `make help`. Everything runs in an environment that bootstrap.py makes from locked requirements.
+PYTHON ?= python3
+DEV := $(PYTHON) bootstrap.py in dev
+UV ?= uv
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint docs lock clean
+
+help:   ## show this list
+	@sed -n 's/^\([a-z]*\): *## */  make \1\t/p' $(MAKEFILE_LIST)
+
+run:    ## start Armillary on this machine (ARGS="--port 8001" and the like are passed on)
+	@$(PYTHON) bootstrap.py run $(ARGS)
+
+test:   ## run the tests, tier by tier; one or some of them with TIER="unit hub"
+	@$(DEV) python -m tests.tiers $(TIER)
+
+bench:  ## run the benchmarks in full and write their tables into docs/
+	@$(DEV) python -m tests.bench.spawn --pairs 40 --write docs/reference/benchmarks
+
+lint:   ## ruff, mypy strict and the import contract
+	@$(DEV) python -m tests.tiers lint
+
+docs:   ## build the documentation; warnings are errors
+	@$(DEV) python -m docs.build
+
+lock:   ## resolve the requirements anew (needs uv)
+	$(UV) pip compile -q --universal --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate
+	$(UV) pip compile -q --universal --python-version 3.11 --extra local pyproject.toml -o requirements/run.txt \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.txt
+
+clean:  ## remove homes, accounts, logs and environments of this checkout, after asking
+	@$(PYTHON) bootstrap.py clean $(ARGS)
