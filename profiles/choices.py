@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from profiles import syntax
 from profiles.parts import (
@@ -95,7 +103,13 @@ def _no_doubles(choices: tuple[object, ...]) -> None:
             raise SyntaxProblem("the same choice was given before", "choices", index)
 
 
+_ONLY_ALIASES = ConfigDict(validate_by_name=False, validate_by_alias=True)
+# In YAML the limits are called min and max only.
+
+
 class _Cpu(NumberOption):
+    model_config = _ONLY_ALIASES
+
     choices: tuple[Cores, ...] = ()
     minimum: Cores | None = Field(default=None, alias="min")
     maximum: Cores | None = Field(default=None, alias="max")
@@ -103,6 +117,8 @@ class _Cpu(NumberOption):
 
 
 class _Memory(NumberOption):
+    model_config = _ONLY_ALIASES
+
     choices: tuple[Bytes, ...] = ()
     minimum: Bytes | None = Field(default=None, alias="min")
     maximum: Bytes | None = Field(default=None, alias="max")
@@ -110,6 +126,8 @@ class _Memory(NumberOption):
 
 
 class _Count(NumberOption):
+    model_config = _ONLY_ALIASES
+
     choices: tuple[Pieces, ...] = ()
     minimum: Pieces | None = Field(default=None, alias="min")
     maximum: Pieces | None = Field(default=None, alias="max")
@@ -129,7 +147,9 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 
 def _shorthands(one: dict[str, Any], *more: dict[str, Any]) -> WithJsonSchema:
     many = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
-    return WithJsonSchema({"anyOf": [one, many, _object({"choices": many, "default": one}, "choices"), *more]})
+    return WithJsonSchema(
+        {"anyOf": [{"type": "null"}, one, many, _object({"choices": many, "default": one}, "choices"), *more]}
+    )
 
 
 _RANGE = _object({"min": QUANTITY_SCHEMA, "max": QUANTITY_SCHEMA, "default": QUANTITY_SCHEMA}, "min", "max")

@@ -95,10 +95,7 @@ LabelValues = Annotated[
 """Values of a node label, any of which will do."""
 
 
-def _label_keys(labels: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-    for key in labels:
-        syntax.check_label_key(key)
-    return labels
+LabelKey = Annotated[str, AfterValidator(syntax.check_label_key)]
 
 
 class KubernetesDevice(Part):
@@ -106,9 +103,7 @@ class KubernetesDevice(Part):
 
     resource: Annotated[str, AfterValidator(syntax.check_extended_resource)]
     """Extended resource, such as nvidia.com/gpu."""
-    node_labels: Annotated[Frozen[str, LabelValues], AfterValidator(_label_keys)] = Field(
-        default_factory=_nothing, validate_default=True
-    )
+    node_labels: Frozen[LabelKey, LabelValues] = Field(default_factory=_nothing, validate_default=True)
     """Labels that a node must have, each with one of the values."""
     tolerations: tuple[Toleration, ...] = ()
     runtime_class: Annotated[str, AfterValidator(syntax.check_object_name)] | None = None

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from profiles import syntax
+from profiles.kubespawner_settings import canonical
 from profiles.quantities import QuantityError, parse_quantity
 from profiles.syntax import SyntaxProblem
 
@@ -68,23 +69,25 @@ Frozen = Annotated[Mapping[K, V], AfterValidator(_frozen), PlainSerializer(dict)
 Key = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 63, "pattern": f"^{syntax.KEY}$"})]
 """A key as catalogues write it. Checked by the loader: keys of a translated KubeSpawner profile_list are free text."""
 
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(syntax.check_plain_text)]
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(syntax.check_plain_text)
+]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 DefaultUrl = Annotated[str, AfterValidator(syntax.check_default_url)]
 
 
-def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in variables.items():
-        syntax.check_environment_name(name)
-        if "\0" in value:
-            raise SyntaxProblem("holds a zero byte, which no environment can", name)
-    return variables
+def _variable(value: str) -> str:
+    if "\0" in value:
+        raise SyntaxProblem("holds a zero byte, which no environment can")
+    return value
 
 
-Environment = Annotated[Frozen[str, str], AfterValidator(_environment)]
+VariableName = Annotated[str, AfterValidator(syntax.check_environment_name)]
+VariableValue = Annotated[str, AfterValidator(_variable)]
+Environment = Frozen[VariableName, VariableValue]
 """Environment variables; the values are literal text."""
 
-Overrides = Frozen[str, Any]
+Overrides = Annotated[Mapping[str, Any], AfterValidator(canonical), AfterValidator(_frozen), PlainSerializer(dict)]
 """Settings of KubeSpawner by name, as `kubespawner_override` in a profile_list. Read them through
 `profiles.overrides`."""
 
@@ -124,7 +127,7 @@ def _meant_memory(value: object) -> str:
     text = str(value)
     if text.endswith("m"):
         return f" ('m' is a thousandth; did you mean {text[:-1]}Mi?)"
-    return f" (did you mean {text}Gi?)" if text.isdecimal() else ""
+    return f" (did you mean {text}{'Gi' if int(text) <= 64 else 'Mi'}?)" if text.isdecimal() else ""
 
 
 def _pieces(value: object) -> Decimal:

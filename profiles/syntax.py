@@ -27,6 +27,10 @@ _KEY = re.compile(KEY)
 _DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPEN_TO_DEPLOYERS = frozenset(
+    {"JUPYTERHUB_ACTIVITY_INTERVAL", "JUPYTERHUB_SINGLEUSER_APP", "JUPYTERHUB_SINGLEUSER_EXTENSION"}
+)
+# What JupyterHub documents as a choice of whoever runs it; the others carry tokens and addresses.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 # The grammar of the container distribution project (reference/reference.go): [host[:port]/]path[:tag][@digest].
@@ -74,10 +78,10 @@ def check_plain_text(text: str) -> str:
 def check_environment_name(name: str) -> str:
     if not _VARIABLE.fullmatch(name):
         raise SyntaxProblem(
-            f"{shown(name)} is no name of an environment variable: letters, digits and '_', not a digit first", name
+            f"{shown(name)} is no name of an environment variable: letters, digits and '_', not a digit first"
         )
-    if name.startswith(("JUPYTERHUB_", "JPY_")):
-        raise SyntaxProblem(f"{name} is set by the hub and must not be replaced", name)
+    if name.startswith(("JUPYTERHUB_", "JPY_")) and name not in _OPEN_TO_DEPLOYERS:
+        raise SyntaxProblem(f"{name} is set by the hub and must not be replaced")
     return name
 
 
