@@ -55,6 +55,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self._cleaning: asyncio.Task[None] | None = None
         self._last_view: PodView | None = None
         self._starting = False
+        self._exit_code = 1
         self._background: set[asyncio.Task[Any]] = set()
         self._configured_start_timeout = self.start_timeout
         self._maker: PodMaker | None = None
@@ -137,6 +138,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         running = await watch.until(self._running)
         url: str = self._get_pod_url(running)
         gone: asyncio.Future[None] = asyncio.ensure_future(watch.until(self._failing))
+        gone.add_done_callback(_heard)
         try:
             await wait_until_answering(
                 url_path_join(url, self.server.base_url, "api"), gone, ssl_options=self.ssl_options()
@@ -204,9 +206,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             With the cause.
         """
         if view.pod is None:
-            raise StartFailed(
-                "deleted", "Your server was deleted in the cluster while it was starting. Start it again."
-            )
+            text = "Your server was deleted in the cluster while it was starting. Start it again."
+            raise StartFailed("deleted", text)
         self._last_view = view
         reason = diagnose(view.pod, view.events)
         if reason is None or not reason.final or (reason.code == "unschedulable" and self.nodes_may_appear):
@@ -219,9 +220,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         waited = step(view.pod, view.events).text if view is not None and view.pod else "Asking the cluster"
         reason = diagnose(view.pod, view.events) if view is not None and view.pod else None
         code = reason.code if reason else "start-timeout"
-        said = waited.rstrip(".")
-        text = f"Your server was not ready after {_minutes(seconds)}. What it was waiting for last: {said}. Try again later."
-        return StartFailed(code, text, status=504)
+        text = f"Your server was not ready after {_minutes(seconds)}. It was waiting for this: {waited.rstrip('.')}."
+        return StartFailed(code, f"{text} Try again later.", status=504)
 
     async def _make_secret(self) -> None:
         try:
@@ -266,6 +266,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
 
     async def _give_up(self) -> None:
         """Ask for the end of what a failed start has left; its user need not wait for an API server that is away."""
+        if self.spawn_id is None:
+            return  # nothing was begun
         self._cleaning = self._in_background(self._clean_up())
         await asyncio.wait([self._cleaning], timeout=_CLEANING_S)
 
@@ -310,11 +312,12 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
                 await self._give_up()
             if self.spawn_id is not None and self.ended is None:
                 self._remember_end(Reason("deleted", "Your server was deleted in the cluster by somebody else.", True))
-            return 1 if self.spawn_id else 0
+            return self._exit_code if self.spawn_id else 0
         code = exit_code(pod)
         if code is None:
             self._note_address(pod)
             return None
+        self._exit_code = code
         self._remember_end(diagnose(pod) or Reason("ended", f"Your server has ended (exit code {code}).", True))
         if self.delete_stopped_pods:
             await self._give_up()
@@ -365,6 +368,12 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
     def _reach(self, stage: str) -> None:
         if self.stages is not None:
             self.stages.reach(stage)
+
+
+def _heard(gone: asyncio.Future[None]) -> None:
+    # It may fail in the moment in which the server answers, when nobody asks it any more.
+    if not gone.cancelled():
+        gone.exception()
 
 
 def _minutes(seconds: float) -> str:

@@ -13,9 +13,6 @@ from spawner.reflector import LiveEvents, LivePods
 
 __all__ = ["PodView", "PodWatch"]
 
-_RECHECK_S = 15.0
-# How often the pod is read directly while nothing is heard of it: a watch that died silently must not cost a start.
-
 _Result = TypeVar("_Result")
 
 
@@ -35,6 +32,9 @@ class PodWatch:
     pod
         As the API returned it when it was made or found.
     """
+
+    recheck_s = 15.0
+    """How often the pod is read directly while nothing is heard of it: a watch may die silently."""
 
     def __init__(self, pod: dict[str, Any], pods: LivePods, events: LiveEvents | None, api: KubeApi) -> None:
         metadata = pod["metadata"]
@@ -66,7 +66,7 @@ class PodWatch:
         events = self._events.about(self._key, self.uid) if self._events is not None else []
         return PodView(self._latest, tuple(events))
 
-    async def until(self, judge: Callable[[PodView], _Result | None], *, recheck_s: float = _RECHECK_S) -> _Result:
+    async def until(self, judge: Callable[[PodView], _Result | None], *, recheck_s: float | None = None) -> _Result:
         """Return the first thing but None that `judge` says about the pod; judged after each change.
 
         The caller bounds the whole wait.
@@ -83,7 +83,7 @@ class PodWatch:
                 if result is not None:
                     return result
                 try:
-                    await asyncio.wait_for(changed.wait(), recheck_s)
+                    await asyncio.wait_for(changed.wait(), recheck_s or self.recheck_s)
                 except TimeoutError:
                     await self._ask()
 
