@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from jupyterhub.utils import maybe_future
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from traitlets import default
 
@@ -178,7 +179,7 @@ class OIDCAuthenticator(OIDCTraits):
         an expired login from a right that was taken away; the groups that the re-check wrote down can. Somebody who
         never logged in was added by an administrator, who answers for them.
         """
-        await super().pre_spawn_start(user, spawner)
+        await maybe_future(super().pre_spawn_start(user, spawner))
         if not (user.user_info or {}).get("identity"):
             return
         model = {"groups": [group.name for group in user.groups], "admin": user.admin, "auth_state": {}}
