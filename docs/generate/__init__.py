@@ -1,0 +1,19 @@
+"""The reference pages, made from the code: nobody has to keep them in step."""
+
+from __future__ import annotations
+
+from docs.generate import catalogue, commands, overrides, refusals, settings, traits
+
+__all__ = ["pages"]
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: its name without ending, and its Markdown."""
+    return {
+        "settings": settings.page(),
+        "catalogue": catalogue.page(),
+        "traits": traits.page(),
+        "commands": commands.page(),
+        "refusals": refusals.page(),
+        "overrides": overrides.page(),
+    }

@@ -1,0 +1,1 @@
+"""The documentation keeps what it promises."""
