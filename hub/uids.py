@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS uids (
 """
 
 
-class UidError(Exception):
+class UidError(LookupError):
     """A person cannot get, or keep, a uid; the text is for the operator."""
 
 
@@ -105,7 +105,7 @@ class SqliteUidRegistry:
 
     def _all(self) -> dict[str, int]:
         with self._transaction() as database:
-            return {name: uid for name, uid in database.execute("SELECT user_name, uid FROM uids ORDER BY uid")}
+            return dict(database.execute("SELECT user_name, uid FROM uids ORDER BY uid").fetchall())
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

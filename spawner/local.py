@@ -18,7 +18,6 @@ from spawner.local_settings import LocalSettings
 from spawner.processes import ports, records
 from spawner.processes.cgroups import groups_of, out_of_memory
 from spawner.processes.ending import end, settle
-from spawner.processes.family import tree
 from spawner.processes.homes import HomeError, directory_name, make_home
 from spawner.processes.identity import boot_id
 from spawner.processes.launcher import NOT_SET_UP
@@ -109,7 +108,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
             if await asyncio.to_thread(ports.listeners, session.port):
                 raise _PortTaken from None
             raise await self._why_ended(session, title) from None
-        if not await asyncio.to_thread(_listens, session):
+        if not await asyncio.to_thread(session.listens):
             raise _PortTaken
 
     async def _why_ended(self, session: Session, title: str) -> StartFailed:
@@ -137,7 +136,11 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         if self.machine.isolation.kind == "uid":
             if self.uid_registry is None:
                 raise StartFailed("no-uids", "The hub is set up wrongly.", log="c.LocalSpawner.uid_registry is not set")
-            uid = await self.uid_registry.uid_of(self.user.name)
+            try:
+                uid = await self.uid_registry.uid_of(self.user.name)
+            except LookupError as error:
+                text = "There is no account for you on this machine. Tell the operator; the hub's log says why."
+                raise StartFailed("no-uid", text, log=f"{self._log_name}: {error}") from error
         try:
             home = await asyncio.to_thread(make_home, Path(self.homes), self.user.name, uid)
         except (HomeError, OSError) as error:
@@ -286,10 +289,3 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         if server is not None and (server.ip, server.port) != (ports.ADDRESS, session.port):
             server.ip, server.port = ports.ADDRESS, session.port
             self.db.commit()
-
-
-def _listens(session: Session) -> bool:
-    """Return whether it is the session itself that listens on its port; blocks on /proc."""
-    listeners = ports.listeners(session.port)
-    own = tree(session.record, session.process)
-    return bool(listeners) and all(ports.belongs_to(listener, own) for listener in listeners)

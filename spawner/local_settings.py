@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jupyterhub.spawner import Spawner
 from traitlets import Enum, Float, Instance, Int, List, TraitError, Unicode, default, validate
+from traitlets.config import Configurable
 
 from spawner.processes.isolation import program_directories
 from spawner.processes.machine import Machine, detect
@@ -15,7 +15,7 @@ from spawner.protocols import UidRegistry
 __all__ = ["LocalSettings"]
 
 
-class LocalSettings(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
+class LocalSettings(Configurable):
     """The settings of `LocalSpawner`, apart from what it does with them."""
 
     state_dir = Unicode(

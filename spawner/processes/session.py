@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from spawner.processes import cgroups, records
+from spawner.processes import cgroups, ports, records
 from spawner.processes.ending import end
+from spawner.processes.family import tree
 from spawner.processes.identity import Process, boot_id, hold, is_alive, look
 from spawner.processes.isolation import LAUNCHER
 from spawner.processes.records import Claim, Record
@@ -104,12 +105,19 @@ class Session:
         """Return whether its first process runs; a zombie does not, a stopped one does."""
         return is_alive(self.process)
 
+    def listens(self) -> bool:
+        """Return whether it is the session itself that listens on its port; blocks on /proc, call it in a thread."""
+        listeners = ports.listeners(self.port)
+        own = tree(self.record, self.process)
+        return bool(listeners) and all(ports.belongs_to(listener, own) for listener in listeners)
+
     def exit_code(self) -> int | None:
         """Return the exit code if it is known by now."""
         return self.gone.result() if self.gone.done() else None
 
     async def end(self, *, grace_s: float) -> tuple[int, ...]:
         """End every process of it and forget its record; returns what could not be ended."""
+        await asyncio.to_thread(records.cancel, self.records_dir / f"{self.record.stem}.planned.json")
         left = await end(self.record, self.process, grace_s=grace_s)
         if not left:
             await asyncio.to_thread(records.remove, self._claim())
