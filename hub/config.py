@@ -205,6 +205,7 @@ def _local(c: Config, settings: Settings) -> None:
     c.JupyterHub.spawner_class = LocalSpawner
     own = settings.local
     paths = settings.paths
+    c.LocalSpawner.state_dir = str(settings.state_dir)
     c.LocalSpawner.homes = str(own.homes or paths.homes)
     c.LocalSpawner.launches = str(paths.launches)
     c.LocalSpawner.isolation = own.isolation

@@ -12,7 +12,7 @@ LONGEST_NAME = 255  # JupyterHub's column
 
 
 def user_name(claims: Mapping[str, Any], claim: str) -> str:
-    """The user name, exactly as the claim has it: neither case nor Unicode is folded, so two never become one.
+    """The user name, exactly as the claim has it: nothing is folded, neither case nor Unicode, so two stay two.
 
     Raises Garbled where the claim is missing, NotAllowed where its value cannot be a user name.
     """
@@ -24,8 +24,8 @@ def user_name(claims: Mapping[str, Any], claim: str) -> str:
     reason = _unfit(value)
     if reason:
         raise NotAllowed(
-            f"Your user name at the login service cannot be used here: {reason}. The people who run this hub can choose "
-            "another claim for user names, or have yours changed at the login service.",
+            f"Your user name at the login service cannot be used here: {reason}. The people who run this hub can "
+            "choose another claim for user names, or have yours changed at the login service.",
             log=f"user name {quoted(value)} refused: {reason}",
         )
     return value

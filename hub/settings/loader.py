@@ -4,12 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from hub.settings.model import Settings
-from hub.settings.shape import did_you_mean, section_of, shapes
+from hub.settings.shape import shapes
 from hub.settings.source import (
     FILE_VARIABLE,
     Location,
@@ -21,6 +20,8 @@ from hub.settings.source import (
     override,
     refuse_inline_secrets,
 )
+from profiles.syntax import shown
+from profiles.wording import explain
 
 DEFAULT_FILE = "armillary.yaml"
 LARGEST_FILE_BYTES = 1_000_000
@@ -104,44 +105,23 @@ def _read(file: Path, name: str) -> str:
 
 
 def _translate(error: ValidationError, source: Source) -> list[Problem]:
-    """Pydantic's errors as problems with a place and, for unknown names, the nearest legal one."""
+    """Pydantic's errors as problems with a place, the bad value, and what is legal."""
     problems = []
-    for item in error.errors(include_url=False, include_context=True):
-        location: Location = item["loc"]
-        problems.append(Problem(source.where(location), dotted(location), _say(item, location, source)))
+    for item in error.errors(include_url=False):
+        location, text = explain(item, Settings)
+        if _confidential(location, item["input"]):
+            text = str(item["msg"]).removeprefix("Value error, ")
+        elif item["type"] == "value_error":
+            text = f"{text}{_found(item['input'])}"
+        problems.append(Problem(source.where(location), dotted(location), text))
     return problems
 
 
-def _say(item: Any, location: Location, source: Source) -> str:
-    if item["type"] == "extra_forbidden":
-        return f"unknown setting; {did_you_mean(str(location[-1]), _legal(location[:-1]))}"
-    text = str(item["msg"]).removeprefix("Value error, ")
-    text = text[:1].lower() + text[1:]
-    found = _value_at(source.values, location)
-    # A URL with a password in it is one of the things that are refused: not to be repeated in a log.
-    if _secret(location) or isinstance(found, dict | list) or found is None or "@" in str(found):
-        return text
-    return f"{text} (found {str(found)!r:.80})"
+def _found(value: object) -> str:
+    return f" (found {shown(value)})" if isinstance(value, str | int | float) else ""
 
 
-def _secret(location: Location) -> bool:
-    return any(shape.kind == "secret" and shape.name == location for shape in shapes(Settings))
-
-
-def _legal(location: Location) -> list[str]:
-    model: type[BaseModel] = Settings
-    for key in location:
-        section = section_of(model.model_fields[str(key)].annotation)
-        if section is None:
-            break
-        model = section
-    return list(model.model_fields)
-
-
-def _value_at(values: Any, location: Location) -> Any:
-    for key in location:
-        try:
-            values = values[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return values
+def _confidential(location: Location, value: object) -> bool:
+    """Whether a value must not be repeated: secrets, and URLs with a password in them, which are refused everywhere."""
+    secrets = {shape.name for shape in shapes(Settings) if shape.kind == "secret"}
+    return location in secrets or (isinstance(value, str) and "@" in value and "//" in value)

@@ -245,8 +245,9 @@ class KubernetesSettings(Section):
         1000, "The group that pods run as and that owns their volumes.", example=100, unit="gid"
     )
     request_timeout_s: Seconds = setting(
-        10,
-        "How long one request to the Kubernetes API may take before it is tried again.",
+        15,
+        "How long one request to the Kubernetes API may take before it is tried again. 15: admission webhooks may take "
+        "10 each.",
         example=30,
         unit="seconds",
     )

@@ -1,6 +1,5 @@
-"""Questions about the settings model: which settings exist, of what kind, and which one a wrong name was meant for."""
+"""Questions about the settings model: which settings exist, and of what kind they are."""
 
-import difflib
 import inspect
 import typing
 from collections.abc import Iterator
@@ -63,11 +62,3 @@ def shapes(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Sha
             continue
         paths = any(part is Path for part in _parts(field.annotation))
         yield Shape(name, _kind(field.annotation), paths)
-
-
-def did_you_mean(wrong: str, legal: list[str]) -> str:
-    """` Did you mean 'x'?` for the nearest legal name, else the list of all legal names."""
-    near = difflib.get_close_matches(wrong, legal, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"legal here: {', '.join(legal)}"

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hub.settings.shape import Shape, did_you_mean
+from hub.settings.shape import Shape
 from profiles import document
 
 PREFIX = "ARMILLARY_"
@@ -90,7 +91,8 @@ def from_yaml(text: str, name: str) -> Source:
     for path, mark, said in found.problems:
         source.problems.append(Problem(_place(name, mark), dotted(path), _reworded(said)))
     if isinstance(found.value, dict):
-        source.values = found.value
+        # A section whose every line is commented out is empty, not wrong.
+        source.values = {key: value for key, value in found.value.items() if value is not None}
     elif found.value is not None:
         text = "settings must be a mapping of names to values, such as 'engine: local'"
         source.problems.append(Problem(_place(name, found.marks[()]), "", text))
@@ -140,7 +142,8 @@ def override(source: Source, known: Iterable[Shape], environ: Mapping[str, str])
             continue
         shape = legal.get(variable)
         if shape is None:
-            text = f"no such setting; {did_you_mean(variable, list(legal))}"
+            near = get_close_matches(variable, legal, n=1, cutoff=0.6)
+            text = f"there is no such setting{f'; did you mean {near[0]}?' if near else ''}"
             source.problems.append(Problem(Place(0, 0, variable), "", text))
             continue
         _set(source, shape, variable, environ[variable])
