@@ -96,7 +96,8 @@ def test_base_image_runs_restricted_and_knows_the_cluster_by_name(cluster: Clust
     version, address, ids = said.strip().splitlines()
     assert version == jupyterhub.__version__
     assert address.split() == ["10.96.0.1", "kubernetes.default.svc.cluster.local"]
-    assert "uid=1000" in ids and "gid=1000" in ids
+    assert "uid=1000" in ids
+    assert "gid=1000" in ids
 
 
 @pytest.mark.parametrize("ids", [{"uid": 54321, "gid": 54321}, {"uid": 70000, "gid": 0}], ids=["stranger", "group-0"])
@@ -106,7 +107,7 @@ def test_jupyterlab_answers_under_any_uid(cluster: Cluster, namespace: str, ids:
     script = (
         "site=~/.local/lib/python3.11/site-packages; mkdir -p $site; echo 'raise SystemExit(9)' > $site/tornado.py; "
         "jupyter lab --no-browser --ip=127.0.0.1 --ServerApp.token=t >/tmp/log 2>&1 & "
-        "for n in $(seq 300); do python3 -c \"import urllib.request as u; "
+        'for n in $(seq 300); do python3 -c "import urllib.request as u; '
         "print(u.urlopen('http://127.0.0.1:8888/api/status?token=t').read().decode())\" 2>/dev/null && break; sleep .2; "
         "done || cat /tmp/log; echo kept > ~/file; python -c 'import IPython, sys; print(6 * 7, sys.flags.no_user_site)'; "
         "touch /opt/no 2>&1; pip config get install.user"
@@ -176,7 +177,10 @@ def test_simulated_node_runs_a_pod_that_asks_for_its_accelerator(cluster: Cluste
 
 def test_service_leads_to_a_pod(cluster: Cluster, namespace: str) -> None:
     server = restricted_pod(
-        namespace, "server", cluster.image("base"), ["python3", "-m", "http.server", "8000", "--directory", "/opt/jupyter/etc"]
+        namespace,
+        "server",
+        cluster.image("base"),
+        ["python3", "-m", "http.server", "8000", "--directory", "/opt/jupyter/etc"],
     )
     server["metadata"]["labels"] = {"app": "server"}
     service = {

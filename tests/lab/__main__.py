@@ -33,7 +33,7 @@ def _shell() -> int:
     path = os.pathsep.join([str(cluster.programs), str(build.helm().parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
     cache.say("kubectl and helm talk to the lab's cluster; `exit` leaves it running")
-    return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=environment).returncode
+    return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=environment, check=False).returncode
 
 
 def main() -> int:

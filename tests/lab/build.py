@@ -59,7 +59,9 @@ def go_version() -> str:
     said = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout
     found = re.match(r"go(\d+)\.(\d+)(\.\d+)?", said.strip())
     if found is None or (int(found[1]), int(found[2])) < GO_NEEDED:
-        raise LabUnavailable(f"Go {said.strip()} is too old to build Kubernetes for the tests; install Go {wanted} or newer.")
+        raise LabUnavailable(
+            f"Go {said.strip()} is too old to build Kubernetes for the tests; install Go {wanted} or newer."
+        )
     return found[0].removeprefix("go")
 
 
@@ -70,6 +72,7 @@ def _go(arguments: list[str], folder: Path, **environment: str) -> str:
         env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"} | environment,
         capture_output=True,
         text=True,
+        check=False,
     )
     if done.returncode:
         raise LabError(f"`go {' '.join(arguments)}` failed:\n{done.stderr[-3000:]}")

@@ -114,6 +114,9 @@ def start_apiserver(programs: Path, authority: Authority) -> None:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
+            # Debian's etcd cannot report a watch's progress, which lists by watch need; with this they are refused at
+            # once and clients list the plain way, instead of failing late and trying again with growing pauses.
+            "--feature-gates=WatchList=false",
             "--profiling=false",
         ],
     )

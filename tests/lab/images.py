@@ -31,7 +31,9 @@ _BUILD_FOLDER = "/run/armillary-build"
 
 
 def _run(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode:
         shown = " ".join(str(part) for part in command[:8])
         raise LabError(f"`{shown} …` failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
@@ -70,7 +72,7 @@ def _buildah() -> Iterator[list[str | Path]]:
             yield ["buildah", "--root", root, "--runroot", run, "--storage-driver", "overlay"]
         finally:
             for point in _mounts_below(root, Path(run)):
-                subprocess.run(["umount", "--lazy", point], capture_output=True)
+                subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
 def _mounts_below(*folders: Path) -> list[str]:
@@ -82,7 +84,11 @@ def _mounts_below(*folders: Path) -> list[str]:
 def _pip_settings() -> str:
     """This machine's pip settings as a file for builds, with the CA bundle at its place there."""
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, cwd="/"
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        check=False,
     ).stdout
     settings = configparser.ConfigParser(interpolation=None)
     settings["global"] = {}
@@ -125,7 +131,12 @@ def _build(buildah: list[str | Path], context: Path, tag: str, base: str | None)
 
 def _has(buildah: list[str | Path], tag: str) -> bool:
     command = [str(part) for part in (*buildah, "inspect", "--type", "image", tag)]
-    return subprocess.run(command, capture_output=True).returncode == 0
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _save(buildah: list[str | Path], tag: str, archive: Path) -> None:
+    # Docker's archive format is the one whose layers stay uncompressed: both ends are faster on this one machine.
+    _run(*buildah, "push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
 
 
 def _make_image(name: str, tag: str, into: Path) -> None:
@@ -134,7 +145,7 @@ def _make_image(name: str, tag: str, into: Path) -> None:
         if not _has(buildah, debian):
             _build(buildah, _debian(), debian, None)
         _build(buildah, SOURCES / name, tag, debian)
-        _run(*buildah, "push", "--disable-compression", tag, f"oci-archive:{into / _ARCHIVE}:{tag}")
+        _save(buildah, tag, into / _ARCHIVE)
 
 
 def _make_pause(tag: str, into: Path) -> None:
@@ -143,7 +154,7 @@ def _make_pause(tag: str, into: Path) -> None:
         shutil.copy(program / "pause", context)
         Path(context, "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
         _build(buildah, Path(context), tag, None)
-        _run(*buildah, "push", tag, f"oci-archive:{into / _ARCHIVE}:{tag}")
+        _save(buildah, tag, into / _ARCHIVE)
 
 
 def _digest(folder: Path) -> str:
@@ -163,7 +174,7 @@ def names() -> list[str]:
 
 
 def archive(name: str) -> tuple[str, Path]:
-    """The image's full reference and its archive (OCI layout in a tar), built when needed.
+    """The image's full reference and its archive (Docker's format), built when needed.
 
     Raises:
         LabError: there is no such image, or its build failed.

@@ -56,6 +56,7 @@ class Cluster:
             env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
             capture_output=True,
             text=True,
+            check=False,
         )
         if done.returncode:
             raise LabError(f"`{program.name} {' '.join(arguments)}` failed: {done.stderr.strip()}")

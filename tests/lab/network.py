@@ -43,7 +43,7 @@ _OURS = re.compile(rf"(KUBE-|CNI-|{_CHAIN})")
 
 
 def _ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
@@ -88,7 +88,9 @@ COMMIT
 """
     subprocess.run(["iptables-restore", "--noflush", "--wait"], input=rules, text=True, check=True)
     jump = ["-t", "nat", "POSTROUTING", "-j", _CHAIN]
-    known = subprocess.run(["iptables", "--wait", "-C", jump[2], *jump[:2], *jump[3:]], capture_output=True)
+    known = subprocess.run(
+        ["iptables", "--wait", "-C", jump[2], *jump[:2], *jump[3:]], capture_output=True, check=False
+    )
     if known.returncode:
         subprocess.run(["iptables", "--wait", "-A", jump[2], *jump[:2], *jump[3:]], check=True)
 
@@ -147,7 +149,7 @@ def _our_rules() -> list[tuple[str, str]]:
         if shutil.which(f"{program}-save") is None:
             continue
         for table in _TABLES:
-            saved = subprocess.run([f"{program}-save", "-t", table], capture_output=True, text=True).stdout
+            saved = subprocess.run([f"{program}-save", "-t", table], capture_output=True, text=True, check=False).stdout
             if text := _removal(table, saved.splitlines()):
                 found.append((program, text))
     return found
@@ -156,7 +158,9 @@ def _our_rules() -> list[tuple[str, str]]:
 def down() -> None:
     """Removes bridge, rules, CNI's records and restores the kernel's settings."""
     for program, text in _our_rules():
-        done = subprocess.run([f"{program}-restore", "--noflush", "--wait"], input=text, text=True, capture_output=True)
+        done = subprocess.run(
+            [f"{program}-restore", "--noflush", "--wait"], input=text, text=True, capture_output=True, check=False
+        )
         if done.returncode:
             raise LabError(f"rules of {program} could not be removed: {done.stderr.strip()}")
     if _exists(BRIDGE):

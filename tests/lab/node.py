@@ -64,7 +64,12 @@ def start_containerd(pause_image: str) -> None:
     processes.start("containerd", ["containerd", "--config", config])
 
     def answers() -> bool:
-        return subprocess.run(["ctr", "-a", str(containerd_socket()), "version"], capture_output=True).returncode == 0
+        return (
+            subprocess.run(
+                ["ctr", "-a", str(containerd_socket()), "version"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
     processes.wait_until(answers, "containerd's answer", "containerd")
 
@@ -231,5 +236,3 @@ def leftovers() -> list[str]:
     found += [f"cgroup {cgroup}" for cgroup in _cgroups()]
     found += [f"link {link}" for link in _our_log_links()]
     return found
-
-

@@ -23,6 +23,7 @@ def _missing(names: Sequence[str]) -> list[str]:
         ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names],
         capture_output=True,
         text=True,
+        check=False,
     ).stdout
     installed = {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
     return [name for name in names if name not in installed]
@@ -58,6 +59,7 @@ def _apt(*arguments: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
     if done.returncode:
         raise LabError(f"`apt-get {' '.join(arguments)}` failed:\n{done.stdout[-2000:]}")
