@@ -146,10 +146,15 @@ def override(source: Source, known: Iterable[Shape], environ: Mapping[str, str])
             text = f"there is no such setting{f'; did you mean {near[0]}?' if near else ''}"
             source.problems.append(Problem(Place(0, 0, variable), "", text))
             continue
-        _set(source, shape, variable, environ[variable])
+        try:
+            value = _parse(shape, environ[variable])
+        except yaml.YAMLError as error:
+            source.problems.append(Problem(Place(0, 0, variable), shape.dotted, f"not YAML: {one_line(error)}"))
+            continue
+        _set(source, shape, variable, value)
 
 
-def _set(source: Source, shape: Shape, variable: str, text: str) -> None:
+def _set(source: Source, shape: Shape, variable: str, value: object) -> None:
     holder = source.values
     for key in shape.name[:-1]:
         inner = holder.get(key)
@@ -159,19 +164,16 @@ def _set(source: Source, shape: Shape, variable: str, text: str) -> None:
         holder = inner
     for location in [known for known in source.origins if known[: len(shape.name)] == shape.name]:
         del source.origins[location]
-    holder[shape.name[-1]] = _parse(shape, variable, text, source)
+    holder[shape.name[-1]] = value
     source.origins[shape.name] = Place(0, 0, variable)
 
 
-def _parse(shape: Shape, variable: str, text: str, source: Source) -> Any:
+def _parse(shape: Shape, text: str) -> Any:
+    """The text of a variable as the kind of value its setting takes. Raises yaml.YAMLError."""
     if shape.kind == "list" and not text.lstrip().startswith("["):
         items: list[Any] = [item.strip() for item in text.split(",") if item.strip()]
     elif shape.kind in ("list", "mapping"):
-        try:
-            parsed = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            source.problems.append(Problem(Place(0, 0, variable), shape.dotted, f"not YAML: {one_line(error)}"))
-            return None
+        parsed = yaml.safe_load(text)
         if shape.kind == "mapping" or not isinstance(parsed, list):
             return parsed
         items = parsed
