@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 project = "Armillary"
-copyright = "the Armillary contributors"  # noqa: A001  # Sphinx' name
+copyright = "the Armillary contributors"  # Sphinx' name
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["myst_parser", "docs.directives"]

@@ -22,7 +22,7 @@ class Screenshot(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"dark": directives.unchanged, "width": directives.unchanged}  # noqa: RUF012  # docutils' way
+    option_spec = {"dark": directives.unchanged, "width": directives.unchanged}  # docutils' way
 
     def run(self) -> list[nodes.Node]:
         light, dark = self.arguments[0], self.options.get("dark")

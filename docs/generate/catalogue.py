@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from pydantic import BaseModel
@@ -72,14 +71,11 @@ def meaning(model: type[BaseModel], key: str) -> str:
 
 def page() -> str:
     """The page."""
+    heads = ("Key", "Type", "Meaning", "Default")
     parts = [_INTRODUCTION]
     for model in models():
         rows = [(code(key), _type(field), meaning(model, key), _default(key, field)) for key, field in fields(model)]
-        parts += [
-            f"## {model.__name__}\n",
-            prose(model.__doc__) + "\n",
-            table(("Key", "Type", "Meaning", "Default"), rows),
-        ]
+        parts += [f"## {model.__name__}\n", prose(model.__doc__) + "\n", table(heads, rows)]
     return "\n".join(parts)
 
 

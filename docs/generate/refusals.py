@@ -19,6 +19,7 @@ DYNAMIC = "…"
 KINDS = {"Refusal": "400", "StartFailed": "502", "Reason": ""}
 """The calls that make a code, and the status where none is given."""
 
+_DEPENDS = "The text depends on the case."
 _INTRODUCTION = """\
 # Refusals and failures
 
@@ -192,7 +193,8 @@ def codes() -> dict[str, list[Code]]:
             entry = kinds.setdefault(call.kind, {}).setdefault(call.code, Code(call.code))
             entry.statuses.add(call.status)
             said = [re.sub("…+", DYNAMIC, text).strip() for text in call.texts]
-            entry.texts += [text for text in said if text.strip(" .…") and text not in entry.texts]
+            known = [text if text.strip(" .…") else _DEPENDS for text in said]
+            entry.texts += [text for text in dict.fromkeys(known) if text not in entry.texts]
     return {kind: sorted(found.values(), key=lambda one: one.name) for kind, found in kinds.items()}
 
 
@@ -205,8 +207,10 @@ def page() -> str:
         ("StartFailed", "Failed starts", "The request was granted, but the server could not be started."),
         ("Reason", "What keeps a pod from running", "Found in the pod's status and events (kubernetes engine)."),
     ):
-        rows = [
-            (code(one.name), ", ".join(sorted(one.statuses)), "<br>".join(one.texts)) for one in found.get(kind, [])
-        ]
+        rows = [_row(one) for one in found.get(kind, [])]
         parts += [f"## {title}\n", f"{text}\n", table(("Code", "HTTP status", "What the user reads"), rows)]
     return "\n".join(parts)
+
+
+def _row(one: Code) -> tuple[str, str, str]:
+    return code(one.name), ", ".join(sorted(one.statuses)), "<br>".join(one.texts)

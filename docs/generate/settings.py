@@ -88,12 +88,8 @@ def _entry(setting: Setting) -> str:
     else:
         example = f"```yaml\n{as_yaml(setting.path, setting.example)}\n```"
     label = f"(setting-{'-'.join(setting.path).replace('_', '-')})="
-    lines = [
-        f"{label}\n### {setting.name}",
-        prose(setting.field.description),
-        "\n".join(f"- {fact}" for fact in facts),
-        example,
-    ]
+    heading = f"{label}\n### {setting.name}"
+    lines = [heading, prose(setting.field.description), "\n".join(f"- {fact}" for fact in facts), example]
     return "\n\n".join(lines) + "\n"
 
 

@@ -59,7 +59,7 @@ def classes() -> list[tuple[type[Any], list[type[Any]]]]:
 
 def own_traits(declaring: list[type[Any]]) -> dict[str, TraitType[Any, Any]]:
     """The configurable traits that these classes declare; not those that only get another default."""
-    found = {}
+    found: dict[str, TraitType[Any, Any]] = {}
     for kind in declaring:
         declared = kind.class_own_traits(config=True) if hasattr(kind, "class_own_traits") else {}
         found |= {name: trait for name, trait in declared.items() if not _inherited(kind, name, trait)}
@@ -75,7 +75,7 @@ def _inherited(kind: type[Any], name: str, trait: TraitType[Any, Any]) -> bool:
 def other_defaults(declaring: list[type[Any]]) -> list[tuple[str, str, str]]:
     """Inherited traits that get another default: name, default as written, and the reason beside it."""
     own = own_traits(declaring)
-    found = {}
+    found: dict[str, tuple[str, str, str]] = {}
     for kind in declaring:
         for handler in vars(kind).values():
             name = getattr(handler, "trait_name", "")

@@ -67,7 +67,7 @@ def _first_arguments(trees: list[ast.Module], name: str) -> list[str]:
     """The kinds that a method of KubeApi is called with: `create_namespaced_{kind}`."""
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
     named = [call.args[0] for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == name]
-    return [argument.value for argument in named if isinstance(argument, ast.Constant)]
+    return [str(argument.value) for argument in named if isinstance(argument, ast.Constant)]
 
 
 def test_the_role_names_every_request_that_the_spawner_makes_and_no_other() -> None:
