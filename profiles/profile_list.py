@@ -126,7 +126,7 @@ def _check_option(path: Path, name: str, option: ListedOption, allow_weaker: boo
 
 
 def translate(listed: ListedProfile) -> Profile:
-    """The profile that means the same. Options in which nothing can be chosen are left out: `check_listed` names them."""
+    """The profile that means the same, without options in which nothing can be chosen: `check_listed` names those."""
     options = {
         name: _option(name, option)
         for name, option in listed.profile_options.items()

@@ -1,7 +1,7 @@
 """Quantities in Kubernetes' notation: `1.5`, `500m`, `2Gi`, `1e3`.
 
 The rules are those of Kubernetes' own Go parser (apimachinery, `pkg/api/resource/quantity.go`), which decides what an
-API server accepts. The Python client is laxer: it lets Python's `Decimal` read the digits, and so takes `1 Gi`,
+API server accepts. The Python client is laxer: it lets Python's `Decimal` read the digits, and so takes `1 Gi`, `1K`,
 `1_000`, `NaN`, digits of other scripts and `1e3Ki`, which an API server refuses. Stricter than Go in three things,
 each of them a slip of the pen: a text without any digit (Go reads `Ki` or `+` as 0), a number beyond 2^63-1 (Go cuts
 it off silently), and an exponent of more than three digits.
@@ -74,8 +74,9 @@ def _read(text: str) -> Decimal:
 
 def _hint(text: str) -> str:
     """What the writer probably meant, for the slips that are seen most."""
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtTpP])(i?)[bB]?\s*", text)
-    if match is None or len(text) > _LONGEST:
+    slip = r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtTpP])(i?)[bB]?\s*"
+    match = re.fullmatch(slip, text) if len(text) <= _LONGEST else None
+    if match is None:
         return ""
     number, letter, binary = match.groups()
     meant = number + letter.upper() + "i" if binary else number + ("k" if letter in "kK" else letter.upper())
@@ -83,7 +84,7 @@ def _hint(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(value[:100] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

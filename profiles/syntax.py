@@ -53,7 +53,7 @@ class SyntaxProblem(ValueError):
 
 def shown(value: object) -> str:
     """A value in a message: quoted, on one line, cut short."""
-    text = repr(value)
+    text = repr(value[:100] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
