@@ -11,7 +11,7 @@ from profiles.quantities import QuantityError, parse_quantity, say_memory
 from spawner.pod import NOTEBOOK
 from spawner.scheduling import verdict
 
-__all__ = ["Reason", "container_status", "diagnose", "exit_code"]
+__all__ = ["Reason", "container_status", "diagnose", "exit_code", "process_runs"]
 
 PodDict = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -93,6 +93,11 @@ def container_status(pod: PodDict) -> Mapping[str, Any] | None:
         if status.get("name") == NOTEBOOK:
             return dict(status)
     return None
+
+
+def process_runs(pod: PodDict) -> bool:
+    """Return whether the session's container has a running process."""
+    return ((container_status(pod) or {}).get("state") or {}).get("running") is not None
 
 
 # --- it has ended ---------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from profiles.model import Engine
 from spawner import pod as steps
 from spawner.api_refusals import explain
 from spawner.core import RequestSpawner
-from spawner.diagnosis import Reason, container_status, diagnose, exit_code
+from spawner.diagnosis import Reason, diagnose, exit_code, process_runs
 from spawner.kube_api import ApiFailure
 from spawner.kube_home import KubeHome
 from spawner.kube_manifest import KubeManifest
@@ -81,11 +81,11 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
 
     # --- start -----------------------------------------------------------------------------------------------
 
-    def start(self) -> asyncio.Future[str]:
-        """Begin; JupyterHub reads `start_timeout` right after this returns."""
+    def start(self) -> asyncio.Future[str]:  # type: ignore[override]  # not a coroutine: see its first words
+        """Begin at once: JupyterHub reads `start_timeout` right after this returns, before a coroutine would run."""
         self.start_timeout = longest_start_s(self.catalogue, self._configured_start_timeout) + _MARGIN_S
         self._starting = True
-        starting: asyncio.Future[str] = super().start()  # calls _start
+        starting = self._start_future = asyncio.ensure_future(self._start())  # as KubeSpawner.start does
         starting.add_done_callback(self._note_started)  # also when it is cancelled before it runs
         return starting
 
@@ -116,10 +116,10 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             if not limit.expired():
                 raise
             failure = self._too_late(seconds)
-            await self._give_up()
+            await self._give_up(failure)
             raise failure from None
-        except Refusal:
-            await self._give_up()
+        except Refusal as refusal:
+            await self._give_up(refusal)
             raise
         finally:
             self._starting = False
@@ -155,7 +155,6 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self.spawn_id = uuid.uuid4().hex
         self.live_pods()
         self.live_events()
-        self._persist()
         if self.enable_user_namespaces:
             await self._ensure_namespace()
         candidates = self.claim_names()
@@ -169,6 +168,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         if len(candidates) == 1:
             needed.append(self.ensure_home(candidates))
         await asyncio.gather(*needed)
+        self._persist()  # a hub that is killed from here on finds pod and Secret again
         self.feed.say("Asking the cluster for your session", 10)
         maker = self._pod_maker()
         try:
@@ -191,8 +191,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self.feed.say(now.text, now.percent)
         if pod["spec"].get("nodeName"):
             self._reach("scheduled")
-        started = (container_status(pod) or {}).get("state", {}).get("running")
-        if not started or not (pod.get("status") or {}).get("podIP"):
+        if not process_runs(pod) or not (pod.get("status") or {}).get("podIP"):
             return None
         self._reach("container runs")
         return pod
@@ -264,10 +263,14 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             await maker.end(pod, grace_s=0 if now else self.delete_grace_period)
         await self._delete_secret()
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, failure: Refusal) -> None:
         """Ask for the end of what a failed start has left; its user need not wait for an API server that is away."""
         if self.spawn_id is None:
             return  # nothing was begun
+        self.ended = Reason(failure.code, failure.text, True)
+        await self._tidy()
+
+    async def _tidy(self) -> None:
         self._cleaning = self._in_background(self._clean_up())
         await asyncio.wait([self._cleaning], timeout=_CLEANING_S)
 
@@ -309,7 +312,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             return None
         if pod is None:
             if self._secret_uid is not None:
-                await self._give_up()
+                await self._tidy()
             if self.spawn_id is not None and self.ended is None:
                 self._remember_end(Reason("deleted", "Your server was deleted in the cluster by somebody else.", True))
             return self._exit_code if self.spawn_id else 0
@@ -320,7 +323,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self._exit_code = code
         self._remember_end(diagnose(pod) or Reason("ended", f"Your server has ended (exit code {code}).", True))
         if self.delete_stopped_pods:
-            await self._give_up()
+            await self._tidy()
         return code
 
     async def _find(self) -> dict[str, Any] | None:
@@ -355,7 +358,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         if (server.proto, server.ip, server.port) != (url.scheme, url.hostname, port):
             self.log.info("%s is at %s", self._log_name, url.netloc)
             server.proto, server.ip, server.port = url.scheme, url.hostname, port
-            self.db.commit()
+            self.user.db.commit()
 
     @staticmethod
     def _has_address(pod: dict[str, Any]) -> bool:
@@ -377,4 +380,4 @@ def _heard(gone: asyncio.Future[None]) -> None:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"
+    return f"{seconds / 60:.3g} minutes" if seconds >= 120 else f"{seconds:g} second{'' if seconds == 1 else 's'}"

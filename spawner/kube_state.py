@@ -37,7 +37,7 @@ class KubeState(KubeTraits):
         state = self.get_state()
         state.pop("was_ready", None)
         self.orm_spawner.state = state
-        self.db.commit()
+        self.user.db.commit()
 
     def get_state(self) -> dict[str, Any]:
         """Return what is stored."""

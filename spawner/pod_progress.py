@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spawner.diagnosis import container_status, diagnose
+from spawner.diagnosis import diagnose, process_runs
 from spawner.progress import Step
 
 __all__ = ["step"]
@@ -25,8 +25,7 @@ def step(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> St
         return Step(_with("Waiting for a node", trouble.text if trouble else ""), 15)
     if trouble is not None:
         return Step(trouble.text, 40)
-    container = container_status(pod) or {}
-    if (container.get("state") or {}).get("running"):
+    if process_runs(pod):
         return Step("Starting JupyterLab", 75)
     reasons = [str(event.get("reason")) for event in events]
     if any(reason in reasons for reason in _PULLING) and not any(reason in reasons for reason in _PULLED):

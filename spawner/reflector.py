@@ -243,8 +243,8 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self.idle_timeout)
         response = await self._request(
             limits,
-            watch=True,
-            allow_watch_bookmarks=True,
+            watch="true",  # as kubectl writes it; the library would write "True"
+            allow_watch_bookmarks="true",
             resource_version=self._version,
             timeout_seconds=self.timeout_seconds,
         )
