@@ -44,6 +44,7 @@ def page() -> str:
 
 
 def _entry(name: str, parser: argparse.ArgumentParser, text: str) -> str:
+    vars(parser).update(color=False)  # since Python 3.14 usage is coloured where FORCE_COLOR is set
     rows = [(code(_written(action)), action.help or "") for action in parser._actions if action.dest != "help"]
     usage = " ".join(parser.format_usage().removeprefix("usage:").split())
     parts = [f"## armillary {name}", _sentence(text), f"```text\n{usage}\n```"]

@@ -205,7 +205,11 @@ def page() -> str:
     for kind, title, text in (
         ("Refusal", "Refusals", "The request was not granted; nothing was started or changed."),
         ("StartFailed", "Failed starts", "The request was granted, but the server could not be started."),
-        ("Reason", "What keeps a pod from running", "Found in the pod's status and events (kubernetes engine)."),
+        (
+            "Reason",
+            "What keeps a pod from running",
+            "Found in the pod's status and events (kubernetes engine); a start that one of them makes hopeless fails with its code.",
+        ),
     ):
         rows = [_row(one) for one in found.get(kind, [])]
         parts += [f"## {title}\n", f"{text}\n", table(("Code", "HTTP status", "What the user reads"), rows)]
