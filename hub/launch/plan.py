@@ -105,6 +105,8 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
     listen = split_url(settings.proxy_bind_url)
     if listen.scheme != "http":
         raise Problem(f"bind_url must be http://, not {settings.proxy_bind_url}: TLS ends before the launcher's proxy")
+    if settings.login.issuer is None:
+        _need_loopback(settings)
     site_port = listen.port or 80
     ports.need(listen.hostname or "127.0.0.1", site_port, "--port")
     overrides = dict(overrides)
@@ -138,14 +140,17 @@ def _check_catalogue(settings: Settings) -> None:
         raise Problem(f"the catalogue {file} cannot be used:\n{error}") from None
 
 
-def _provider(wishes: Wishes, settings: Settings, internal: ports.InternalPorts) -> Provider:
+def _need_loopback(settings: Settings) -> None:
     site_host = str(split_url(settings.public_url).hostname)
     if not is_loopback(site_host) or not is_loopback(split_url(settings.proxy_bind_url).hostname):
         raise Problem(
             f"public_url or bind_url is not on this machine's loopback ({settings.public_url}), but the "
             "demonstration's OpenID provider is only for there; name yours in armillary.yaml as login.issuer"
         )
-    host = provider_host(site_host)
+
+
+def _provider(wishes: Wishes, settings: Settings, internal: ports.InternalPorts) -> Provider:
+    host = provider_host(str(split_url(settings.public_url).hostname))
     if wishes.provider_port is not None:
         ports.need("127.0.0.1", wishes.provider_port, "--provider-port")
     port = wishes.provider_port or internal.pick("provider", PROVIDER_PORT)

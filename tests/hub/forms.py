@@ -60,10 +60,12 @@ def submit(client: httpx.Client, page: httpx.Response, **typed: str) -> httpx.Re
     form = form_with(page, next(iter(typed)))
     target = urljoin(str(page.url), form.action) if form.action else str(page.url)
     values = {**form.fields, **typed}
-    headers = {"Referer": str(page.url), "Origin": str(page.url.copy_with(raw_path=b"/")).rstrip("/")}
     if form.method == "get":
         return client.get(target, params=values, follow_redirects=True)
+    headers = {"Referer": str(page.url), "Origin": str(page.url.copy_with(raw_path=b"/")).rstrip("/")}
+    more: dict[str, object] = {"data": values}
     if form.multipart:
-        parts = {key: (None, value) for key, value in values.items()}
-        return client.post(target, files=parts, headers=headers, follow_redirects=True)
-    return client.post(target, data=values, headers=headers, follow_redirects=True)
+        more = {"files": {key: (None, value) for key, value in values.items()}}
+    answer = client.post(target, headers=headers, follow_redirects=False, **more)  # type: ignore[arg-type]
+    # Followed by a fresh request: httpx 0.28 would send the form's Content-Type along with the GET.
+    return client.get(answer.next_request.url, follow_redirects=True) if answer.next_request else answer
