@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab import kubernetes
+from tests.lab.cluster import Cluster
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[kubernetes.Cluster]:
-    """A running Kubernetes.
+def cluster() -> Iterator[Cluster]:
+    """A running Kubernetes, shared with any other test run on this machine.
 
-    It is ended after the last test, and nothing of it may be left then, unless it ran before the first one or
+    The last run to use it ends it, and nothing of it may be left then, unless it was up before the first one or
     ARMILLARY_LAB_KEEP=1 asks to keep it.
     """
-    keep = kubernetes.is_up() or os.environ.get("ARMILLARY_LAB_KEEP") == "1"
-    yield kubernetes.up()
-    if not keep:
-        kubernetes.down()
-        assert kubernetes.leftovers() == []
+    with kubernetes.in_use() as running:
+        yield running

@@ -10,8 +10,8 @@ import jupyterhub
 import pytest
 
 from tests.lab import kubernetes, processes
+from tests.lab.cluster import Cluster
 from tests.lab.errors import LabError
-from tests.lab.kubernetes import Cluster
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def _up(parts: list[str]) -> None:
             print(f"image {name}: {images.archive(name)[1]}")
     if "kubernetes" in parts:
         cluster = kubernetes.up()
+        kubernetes.keep()
         if "images" in parts:
             for name in images.names():
                 print(f"image {name}: {cluster.image(name)}")

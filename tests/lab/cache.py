@@ -36,19 +36,43 @@ def say(text: str) -> None:
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
+def _lock_file(name: str) -> Path:
+    folder = root() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.lock"
+
+
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Holds the lock `name` of the cache; waits for another run that holds it, and says so."""
-    folder = root() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
     # Opened close-on-exec (Python's default), so that a daemon started under the lock does not keep it.
-    with open(folder / f"{name}.lock", "w") as handle:
+    with open(_lock_file(name), "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"waiting for another run that holds '{name}'")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def shared(name: str) -> Iterator[Callable[[], bool]]:
+    """Marks `name` as in use by this process, as any number may at once.
+
+    Yields:
+        A function that gives the mark up and tells whether nobody else holds one.
+    """
+    with open(_lock_file(name), "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+        def last() -> bool:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        yield last
 
 
 def entry(name: str, make: Callable[[Path], None], notice: str) -> Path:

@@ -1,141 +1,32 @@
-"""A real Kubernetes on this machine: `up()`, `down()`, `status()`, and what tests ask of it."""
+"""A real Kubernetes on this machine: `up()`, `down()`, `status()`; cluster.py has what tests ask of it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import secrets
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab import build, cache, control_plane, dns, images, kwok, network, node, packages, processes, provisioner
+from tests.lab.cluster import Cluster, authority
 from tests.lab.errors import LabError, LabUnavailable
-from tests.lab.pki import Authority
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 # Made by the lab in its run folder, so that `down` never removes a folder that is not the lab's.
 _OURS = ".armillary-lab"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A running cluster.
-
-    Attributes:
-        kubeconfig: file with which its administrator talks to it.
-        bridge_address: this machine's address as pods see it; what shall be reached from pods listens there.
-        node: name of the one real node.
-        storage_class: claims of this class get a directory of this machine.
-        programs: folder with kubectl.
-    """
-
-    kubeconfig: Path
-    bridge_address: str
-    node: str
-    storage_class: str
-    programs: Path
-
-    def kubectl(self, *arguments: str, input: str | None = None) -> str:
-        """Runs kubectl as administrator and returns what it prints; LabError carries what it complains of."""
-        return self._tool(self.programs / "kubectl", arguments, input)
-
-    def helm(self, *arguments: str, input: str | None = None) -> str:
-        """Runs helm as administrator and returns what it prints."""
-        return self._tool(build.helm(), arguments, input)
-
-    def _tool(self, program: Path, arguments: Sequence[str], given: str | None) -> str:
-        done = subprocess.run(
-            [str(program), *arguments],
-            input=given,
-            stdin=subprocess.DEVNULL if given is None else None,
-            env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise LabError(f"`{program.name} {' '.join(arguments)}` failed: {done.stderr.strip()}")
-        return done.stdout
-
-    def apply(self, *objects: Mapping[str, object]) -> None:
-        """Applies these objects."""
-        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-
-    def image(self, name: str) -> str:
-        """The full reference of `images/<name>`, built and imported into the node when needed."""
-        reference, archive = images.archive(name)
-        _import(reference, archive)
-        return reference
-
-    @contextlib.contextmanager
-    def namespace(self, prefix: str, restricted: bool = True) -> Iterator[str]:
-        """A namespace for one test, deleted afterwards (without waiting until it is gone).
-
-        Args:
-            prefix: start of its name.
-            restricted: enforce Pod Security "restricted".
-        """
-        name = f"{prefix}-{secrets.token_hex(3)}"
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        try:
-            # Pods are refused until the controller has made the namespace's service account.
-            self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
-            yield name
-        finally:
-            self.kubectl("delete", "namespace", name, "--wait=false")
-
-    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
-        """A kubeconfig for another user (by certificate), for tests of what may be done by whom."""
-        return _authority().kubeconfig(f"user-{user}", control_plane.SERVER, user, groups)
-
-    def add_simulated_node(
-        self,
-        name: str,
-        capacity: Mapping[str, str],
-        labels: Mapping[str, str] | None = None,
-        tainted: bool = True,
-    ) -> None:
-        """Adds a node that KWOK plays, and waits until it is Ready.
-
-        Args:
-            name: the node's name.
-            capacity: resources beside 32 CPUs, 256 GiB and 110 pods (which it may override).
-            labels: beside `kubernetes.io/hostname` and `type=kwok`.
-            tainted: keep away the pods that do not tolerate `kwok.TAINT`.
-        """
-        self.apply(kwok.node(name, capacity, labels or {}, tainted))
-        self.kubectl("wait", "--for=condition=Ready", f"node/{name}", "--timeout=60s")
-
-    def remove_node(self, name: str) -> None:
-        """Removes a simulated node; its pods go with it."""
-        if name == self.node:
-            raise LabError(f"{name} is the cluster's real node")
-        self.kubectl("delete", "node", name, "--ignore-not-found", "--wait=false")
-
-    def kubelet_log(self) -> str:
-        """What the node's agent has logged."""
-        return processes.log("kubelet").read_text(errors="replace")
-
-
-def _authority() -> Authority:
-    return Authority(cache.run_folder() / "pki")
-
-
-def _import(reference: str, archive: Path) -> None:
-    with cache.locked("import"):
-        if node.ctr("images", "list", "--quiet", f"name=={reference}").strip():
-            return
-        node.ctr("images", "import", "--snapshotter=overlayfs", str(archive))
+# With this much free memory (bytes) the run folder is in memory: a running lab fills about 2 GiB of it.
+_MEMORY_FOR_TMPFS = 10 * 2**30
+# There when tests have started the cluster, so that the last of them ends it.
+_FOR_TESTS = ".for-tests"
+_IN_USE = "cluster-in-use"
 
 
 def _cluster() -> Cluster:
-    kubeconfig = _authority().kubeconfig("admin", control_plane.SERVER, "lab-admin", ["system:masters"])
+    kubeconfig = authority().kubeconfig("admin", control_plane.SERVER, "lab-admin", ["system:masters"])
     return Cluster(kubeconfig, network.ADDRESS, node.NAME, provisioner.STORAGE_CLASS, build.kubernetes())
 
 
@@ -152,7 +43,16 @@ def _make_run_folder() -> None:
     if run.exists() and not (run / _OURS).exists() and any(run.iterdir()):
         raise LabError(f"{run} is not empty and not the lab's; name another folder in ARMILLARY_LAB_RUN")
     run.mkdir(parents=True, exist_ok=True)
+    if not any(run.iterdir()) and _free_memory() > _MEMORY_FOR_TMPFS:
+        # Images are thousands of small files, and a disk that others use makes minutes of them.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "armillary-lab", str(run)], check=True)
     (run / _OURS).write_text(processes.boot_id())
+
+
+def _free_memory() -> int:
+    """Bytes of memory that could be used without swapping."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), flags=re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _start_provisioner(kubeconfig: Path) -> None:
@@ -188,14 +88,14 @@ def _start() -> Cluster:
     pause, pause_archive = images.pause_archive()
     _make_run_folder()
     network.up(cache.run_folder() / "cni")
-    authority = _authority()
+    issuer = authority()
     control_plane.start_etcd()
-    control_plane.start_apiserver(programs, authority)
-    control_plane.start_controllers(programs, authority)
+    control_plane.start_apiserver(programs, issuer)
+    control_plane.start_controllers(programs, issuer)
     node.start_containerd(pause)
-    _import(pause, pause_archive)
-    node.start_kubelet(programs, authority)
-    node.start_proxy(programs, authority)
+    node.import_image(pause, pause_archive)
+    node.start_kubelet(programs, issuer)
+    node.start_proxy(programs, issuer)
     cluster = _cluster()
     dns.start(name_server, cluster.kubeconfig)
     kwok.start(simulator, cluster.kubeconfig)
@@ -234,16 +134,54 @@ def _end() -> None:
         processes.stop(name)
     processes.end_all(processes.marked())
     network.down()
-    if (cache.run_folder() / _OURS).exists():
-        shutil.rmtree(cache.run_folder())
+    run = cache.run_folder()
+    if (run / _OURS).exists():
+        if run.is_mount():
+            subprocess.run(["umount", "--lazy", str(run)], check=True, capture_output=True)
+        shutil.rmtree(run)
+
+
+def _down() -> None:
+    with cache.locked("cluster"):
+        _end()
+        if still := leftovers():
+            raise LabError("the lab left behind: " + "; ".join(still))
 
 
 def down() -> None:
-    """Ends the cluster and removes all of its state; does nothing when there is none. The cache stays."""
-    with cache.locked("cluster"):
-        _end()
-    if still := leftovers():
-        raise LabError("the lab left behind: " + "; ".join(still))
+    """Ends the cluster and removes all of its state; does nothing when there is none. The cache stays.
+
+    Raises:
+        LabError: a test run uses the cluster, or something of it is left.
+    """
+    with cache.shared(_IN_USE) as last:
+        if not last():
+            raise LabError("a test run uses the cluster and will end it or leave it; try again after that")
+        _down()
+
+
+def keep() -> None:
+    """Leaves a cluster that tests have started to the person who now uses it."""
+    (cache.run_folder() / _FOR_TESTS).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[Cluster]:
+    """The running cluster, which no other test run takes down meanwhile.
+
+    The last user ends it, unless it was up before the first one, or ARMILLARY_LAB_KEEP=1 asks to keep it.
+    """
+    with cache.shared(_IN_USE) as last:
+        started = not is_up()
+        running = up()
+        mark = cache.run_folder() / _FOR_TESTS
+        if started and os.environ.get("ARMILLARY_LAB_KEEP") != "1":
+            mark.touch()
+        try:
+            yield running
+        finally:
+            if mark.exists() and last():
+                _down()
 
 
 def leftovers() -> list[str]:

@@ -80,6 +80,13 @@ def ctr(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def import_image(reference: str, archive: Path) -> None:
+    """Gives the node the image of this archive, unless it has it."""
+    with cache.locked("import"):
+        if not ctr("images", "list", "--quiet", f"name=={reference}").strip():
+            ctr("images", "import", "--snapshotter=overlayfs", str(archive))
+
+
 def _kubelet_config(authority: Authority) -> dict[str, object]:
     run = cache.run_folder()
     serving, key = authority.issue("kubelet-serving", f"system:node:{NAME}", hosts=[NAME, network.ADDRESS])
