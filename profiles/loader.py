@@ -76,7 +76,7 @@ def loads(text: str, *, name: str = "catalogue.yaml", allow_weaker_security: boo
         raise CatalogueError([Problem(name, error.mark.line, error.mark.column, "", error.text)]) from None
     reading = _Reading(document, allow_weaker_security)
     catalogue = reading.catalogue()
-    if catalogue is None or reading.problems:
+    if catalogue is None or reading.problems or document.problems:
         raise CatalogueError(_placed(name, document, reading.problems))
     return catalogue
 

@@ -18,10 +18,14 @@ EVERYONE = Access(everyone=True)
         pytest.param(Access(users=("ann",)), None, id="named"),
         pytest.param(Access(groups=("atlas",), users=("ann",)), None, id="named though in no group"),
         pytest.param(Access(groups=("atlas",)), "needs group atlas", id="not in the group"),
-        pytest.param(Access(groups=("atlas", "lhcb")), "needs one of the groups atlas, lhcb", id="in none of the groups"),
+        pytest.param(
+            Access(groups=("atlas", "lhcb")), "needs one of the groups atlas, lhcb", id="in none of the groups"
+        ),
         pytest.param(Access(groups=("CMS",)), "needs group CMS", id="case counts"),
         pytest.param(Access(users=("bob",)), "for certain users only", id="others are not named"),
-        pytest.param(Access(groups=("atlas",), users=("bob",)), "needs group atlas", id="others are not named beside a group"),
+        pytest.param(
+            Access(groups=("atlas",), users=("bob",)), "needs group atlas", id="others are not named beside a group"
+        ),
     ],
 )
 def test_reason(access: Access, reason: str | None) -> None:

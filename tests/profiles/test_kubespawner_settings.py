@@ -32,7 +32,10 @@ def test_the_other_tables_name_settings_only() -> None:
 
 def test_canonical_names_and_the_later_of_two() -> None:
     assert canonical({"image_spec": "a", "uid": 1}) == {"image": "a", "uid": 1}
-    assert list(canonical({"image": "a", "uid": 1, "singleuser_image_spec": "b"}).items()) == [("uid", 1), ("image", "b")]
+    assert list(canonical({"image": "a", "uid": 1, "singleuser_image_spec": "b"}).items()) == [
+        ("uid", 1),
+        ("image", "b"),
+    ]
 
 
 @pytest.mark.parametrize(

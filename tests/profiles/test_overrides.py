@@ -13,7 +13,9 @@ from profiles.overrides import LOCAL_KEYS, apply, compose, fill_in, kubernetes_o
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(0, 3), st.sampled_from(["a", "b"]))
 KEYS = st.sampled_from(["k", "l", "m"])
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(KEYS, inner, max_size=3)), max_leaves=6
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=6,
 )
 MAPPINGS = st.dictionaries(KEYS, VALUES, max_size=3)
 
@@ -88,11 +90,15 @@ T = {"env": {"A": "1", "B": "2"}, "vols": [{"name": "home"}], "limit": 1}
         pytest.param([{"env": {"A": "x"}}, {"env": {"A": None}}], id="deletes what the first one set"),
         pytest.param([{"limit": None}, {}], id="None for a whole setting is a value"),
         pytest.param([{"limit": 2}, {"limit": None}], id="None after a value"),
-        pytest.param([{"vols": {"a": 1}}, {"vols": {"b": 2}}], id="mappings in place of a list are merged with each other"),
+        pytest.param(
+            [{"vols": {"a": 1}}, {"vols": {"b": 2}}], id="mappings in place of a list are merged with each other"
+        ),
         pytest.param([{"env": ["x"]}, {"env": {"b": 2}}], id="a mapping after a list stands alone"),
         pytest.param([{"env": None}, {"env": {"b": 2}}], id="a mapping after None stands alone"),
         pytest.param([{"env": ["x"]}, {"env": {"b": 2}}, {"env": {"c": 3}}], id="and is merged with a later one"),
-        pytest.param([{"env": {"A": None}}, {"env": {"A": {"y": 1}}}], id="a mapping for what was deleted stands alone"),
+        pytest.param(
+            [{"env": {"A": None}}, {"env": {"A": {"y": 1}}}], id="a mapping for what was deleted stands alone"
+        ),
         pytest.param([{"env": {"N": {"x": None}}}, {"env": {"N": {"y": 1}}}], id="deeper"),
         pytest.param([{}, {}], id="nothing"),
         pytest.param([{"limit": {"a": 1}}, {"limit": 3}], id="a number after a mapping"),
@@ -110,8 +116,21 @@ def test_upstream_itself_applies_a_composed_override_alike() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{value}", "a:{value}", "{other}", "{username}-{value}", "{{x}}", "no field", ["{value}", 1, None], {"{value}": "{value}"}]
-    + [{"a": {"b": ["x{value}"]}}, 5, True, "{value!r}", "{value:>5}"],
+    [
+        "{value}",
+        "a:{value}",
+        "{other}",
+        "{username}-{value}",
+        "{{x}}",
+        "no field",
+        ["{value}", 1, None],
+        {"{value}": "{value}"},
+        {"a": {"b": ["x{value}"]}},
+        5,
+        True,
+        "{value!r}",
+        "{value:>5}",
+    ],
 )
 def test_substitute_fills_in_as_upstream(template: Any) -> None:
     assert substitute({"image": template}, "typed")["image"] == recursive_format(template, value="typed")
@@ -119,7 +138,9 @@ def test_substitute_fills_in_as_upstream(template: Any) -> None:
 
 @given(st.text(max_size=20))
 def test_what_is_typed_arrives_as_typed(text: str) -> None:
-    filled = substitute({"image": "x:{value}", "extra_labels": {"tag": "{value}"}, "environment": {"A": "{value}!"}}, text)
+    filled = substitute(
+        {"image": "x:{value}", "extra_labels": {"tag": "{value}"}, "environment": {"A": "{value}!"}}, text
+    )
     assert filled["image"] == f"x:{text}"
     # KubeSpawner runs str.format over these two before the pod is made.
     assert filled["extra_labels"]["tag"].format(username="u") == text
@@ -133,7 +154,9 @@ def test_substitute_changes_no_input() -> None:
     assert override == {"extra_labels": {"tag": "{value}"}}
 
 
-@pytest.mark.parametrize("template", ["{", "}", "{value", "{}", "{0}", "{value.x}", "{value[y]}", "{other.x}", "{value:d}"])
+@pytest.mark.parametrize(
+    "template", ["{", "}", "{value", "{}", "{0}", "{value.x}", "{value[y]}", "{other.x}", "{value:d}"]
+)
 def test_a_malformed_template_is_one_plain_error(template: str) -> None:
     with pytest.raises(ValueError, match="cannot be filled in"):
         fill_in(template, "x")

@@ -101,7 +101,10 @@ def chosen(catalogue: Catalogue, options: dict[str, str]) -> dict[str, Any]:
         (OPTIONS, {"profile": "with-options", "image": "base", "resources": "mem_3_7", "note": "none"}),
         (OPTIONS, {"profile": "with-options", "resources": "mem_1_9", "note": "Python 3.11"}),
         (OPTIONS, {"profile": "with-options", "image--unlisted-choice": "registry.example.org/own:3"}),
-        (OPTIONS, {"profile": "with-options", "image--unlisted-choice": "registry.example.org/o:3", "resources": "mem_3_7"}),
+        (
+            OPTIONS,
+            {"profile": "with-options", "image--unlisted-choice": "registry.example.org/o:3", "resources": "mem_3_7"},
+        ),
     ],
 )
 async def test_settings_afterwards_are_those_that_kubespawner_sets(
@@ -214,14 +217,20 @@ BAD = [
     ("5", "profiles[0]: must be a mapping"),
     ("{display_name: '!'}", "profiles[0].display_name: no slug can be made from '!': write `slug`"),
     ("{display_name: A, slug: a--b}", "profiles[0].slug: the slug 'a--b' holds '--'"),
-    ("{display_name: A, slug: \"a\\tb\"}", "profiles[0].slug: 'a\\tb' holds a line break or control character"),
+    ('{display_name: A, slug: "a\\tb"}', "profiles[0].slug: 'a\\tb' holds a line break or control character"),
     ("{display_name: A}, {display_name: a}", "profiles[1].display_name: the slug 'a' is the one of another profile"),
     ("{display_name: A, allowed_groups: [x]}", "profiles[0].allowed_groups: unknown key"),
-    ("{display_name: A, kubespawner_override: null}", "kubespawner_override: must be a mapping, but nothing is written"),
+    (
+        "{display_name: A, kubespawner_override: null}",
+        "kubespawner_override: must be a mapping, but nothing is written",
+    ),
     ("{display_name: A, kubespawner_override: {imagee: x}}", "did you mean image?"),
     ("{display_name: A, kubespawner_override: {modify_pod_hook: x}}", "its value is a Python function"),
     ("{display_name: A, profile_options: {o: {display_name: O}}}", "lets nobody choose anything"),
-    ("{display_name: A, profile_options: {o: {choices: []}}}", "profile_options.o.choices: must be a mapping, got a list"),
+    (
+        "{display_name: A, profile_options: {o: {choices: []}}}",
+        "profile_options.o.choices: must be a mapping, got a list",
+    ),
     ("{display_name: A, profile_options: {a--b: {choices: {x: {}}}}}", "the option 'a--b' holds '--'"),
     ("{display_name: A, profile_options: {profile: {choices: {x: {}}}}}", "'profile' means something else"),
     ("{display_name: A, profile_options: {o: {choices: {unlisted-choice: {}}}}}", "means a text field in a form"),
@@ -239,7 +248,10 @@ BAD = [
         "{display_name: A, profile_options: {o: {unlisted_choice: {enabled: true, kubespawner_override: {image: '{'}}}}}",
         "unlisted_choice.kubespawner_override.image: '{' cannot be filled in",
     ),
-    ("{display_name: A, default: true}, {display_name: B, default: true}", "profiles[1].default: there is a default already"),
+    (
+        "{display_name: A, default: true}, {display_name: B, default: true}",
+        "profiles[1].default: there is a default already",
+    ),
 ]
 
 

@@ -51,16 +51,61 @@ def test_what_kubernetes_reads(text: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "+", "-", ".", "+.", "Ki", "m", "1 Gi", " 1", "1 ", "1\n", "1ki", "1K", "1KI", "1GB", "1gi", "1Gib"]
-    + ["1_000", "NaN", "nan", "inf", "Infinity", "-inf", "١", "１", "1,5", "1.5.5", "--1", "1e", "1e+", "1e1.5", "1e3Ki"]
-    + ["0x10", "1mi", "1ni", "1e1000", "8Ei", "1e30", "1" * 65, "9" * 20, "abc", "1Gi2", "²"],
+    [
+        "",
+        " ",
+        "+",
+        "-",
+        ".",
+        "+.",
+        "Ki",
+        "m",
+        "1 Gi",
+        " 1",
+        "1 ",
+        "1\n",
+        "1ki",
+        "1K",
+        "1KI",
+        "1GB",
+        "1gi",
+        "1Gib",
+        "1_000",
+        "NaN",
+        "nan",
+        "inf",
+        "Infinity",
+        "-inf",
+        "١",
+        "１",
+        "1,5",
+        "1.5.5",
+        "--1",
+        "1e",
+        "1e+",
+        "1e1.5",
+        "1e3Ki",
+        "0x10",
+        "1mi",
+        "1ni",
+        "1e1000",
+        "8Ei",
+        "1e30",
+        "1" * 65,
+        "9" * 20,
+        "abc",
+        "1Gi2",
+        "²",
+    ],
 )
 def test_what_kubernetes_does_not_read(text: str) -> None:
     with pytest.raises(QuantityError):
         parse_quantity(text)
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity"), True, False, 2**63])
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity"), True, False, 2**63]
+)
 def test_numbers_that_are_no_quantity(number: float | Decimal) -> None:
     with pytest.raises(QuantityError):
         parse_quantity(number)
@@ -124,7 +169,9 @@ def test_memory_in_the_largest_unit_that_loses_nothing(size: int, text: str) -> 
     assert format_memory(size) == text
 
 
-@pytest.mark.parametrize(("cores", "text"), [("2", "2"), ("0.5", "500m"), ("1.25", "1250m"), ("0.0001", "1m"), ("10", "10")])
+@pytest.mark.parametrize(
+    ("cores", "text"), [("2", "2"), ("0.5", "500m"), ("1.25", "1250m"), ("0.0001", "1m"), ("10", "10")]
+)
 def test_cpu_as_kubernetes_writes_it(cores: str, text: str) -> None:
     assert format_cpu(Decimal(cores)) == text
 
@@ -137,7 +184,9 @@ def test_memory_for_people(size: int, text: str) -> None:
     assert say_memory(size) == text
 
 
-@pytest.mark.parametrize(("text", "meant"), [("2GB", "2G"), ("2 Gi", "2Gi"), ("512mb", "512M"), ("4gi", "4Gi"), ("1K", "1k")])
+@pytest.mark.parametrize(
+    ("text", "meant"), [("2GB", "2G"), ("2 Gi", "2Gi"), ("512mb", "512M"), ("4gi", "4Gi"), ("1K", "1k")]
+)
 def test_common_slips_are_answered_with_what_was_meant(text: str, meant: str) -> None:
     with pytest.raises(QuantityError, match=re.escape(f"did you mean {meant}?")):
         parse_quantity(text)

@@ -59,7 +59,11 @@ WEAK: list[tuple[str, dict[str, Any], tuple[str | int, ...]]] = [
         {"container_security_context": {"seLinuxOptions": {"type": "spc_t"}}},
         ("container_security_context", "seLinuxOptions"),
     ),
-    ("proc_mount", {"container_security_context": {"procMount": "Unmasked"}}, ("container_security_context", "procMount")),
+    (
+        "proc_mount",
+        {"container_security_context": {"procMount": "Unmasked"}},
+        ("container_security_context", "procMount"),
+    ),
     (
         "sysctls",
         {"pod_security_context": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}},
@@ -106,7 +110,11 @@ WEAK: list[tuple[str, dict[str, Any], tuple[str | int, ...]]] = [
         ("extra_pod_config", "automountServiceAccountToken"),
     ),
     ("service_account", {"service_account": "admin"}, ("service_account",)),
-    ("service_account", {"extra_pod_config": {"serviceAccountName": "admin"}}, ("extra_pod_config", "serviceAccountName")),
+    (
+        "service_account",
+        {"extra_pod_config": {"serviceAccountName": "admin"}},
+        ("extra_pod_config", "serviceAccountName"),
+    ),
     (
         "privileged",
         {"init_containers": [{"name": "i", "securityContext": {"privileged": True}}]},
@@ -171,7 +179,14 @@ def test_what_is_harmless_is_let_through(override: dict[str, Any]) -> None:
 @pytest.mark.parametrize("odd", [None, 5, "text", [], [[]], {}, {"a": None}, [None], {"a": [{}]}])
 @pytest.mark.parametrize(
     "name",
-    ["volumes", "init_containers", "extra_pod_config", "extra_container_config", "extra_annotations", "pod_security_context"],
+    [
+        "volumes",
+        "init_containers",
+        "extra_pod_config",
+        "extra_container_config",
+        "extra_annotations",
+        "pod_security_context",
+    ],
 )
 def test_odd_values_break_nothing(name: str, odd: Any) -> None:
     for path, reason in weaker_security({name: odd}):
