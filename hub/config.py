@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 from pydantic import SecretStr
 from traitlets.config import Config
 
@@ -111,11 +112,20 @@ def _proxy(c: Config, settings: Settings) -> None:
     c.TraefikFileProviderProxy.should_start = False
     c.TraefikFileProviderProxy.traefik_api_url = own.api_url
     c.TraefikFileProviderProxy.traefik_api_username = own.api_user
-    c.TraefikFileProviderProxy.traefik_api_password = secret(
-        own.api_password, own.api_password_file or settings.paths.proxy_password, "proxy.api_password"
-    )
+    password = secret(own.api_password, own.api_password_file or settings.paths.proxy_password, "proxy.api_password")
+    c.TraefikFileProviderProxy.traefik_api_password = password
+    c.TraefikFileProviderProxy.traefik_api_hashed_password = _cheap_hash(password)
     c.TraefikFileProviderProxy.static_config_file = str(settings.paths.traefik_static)
     c.TraefikFileProviderProxy.dynamic_config_file = str(settings.paths.traefik_rules)
+
+
+def _cheap_hash(password: str) -> str:
+    """A hash that is quick to check, for the proxy's rules file, which only its owner can read.
+
+    The proxy checks it at every request, three of them for each route (jupyterhub-traefik-proxy 2.1). With bcrypt's
+    usual cost that is 0.3 s to 1 s of a core each, which every start of a server would wait for.
+    """
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)).decode("ascii")
 
 
 def _login(c: Config, settings: Settings) -> None:

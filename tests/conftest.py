@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-_TIERS = ("hub", "faults", "cluster", "browser", "bench")
+_TIERS = ("unit", "hub", "faults", "cluster", "browser", "bench")
 _BY_FOLDER = {"faults": "faults", "cluster": "cluster", "browser": "browser", "bench": "bench"}
 
 

@@ -1,0 +1,150 @@
+"""The two hubs that are compared, each a process of its own on this machine, outside the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tests.bench.installation import install
+from tests.lab.kubernetes import Cluster
+
+__all__ = ["Hub", "running"]
+
+_HERE = Path(__file__).parent
+_UP_S = 120.0
+_DOWN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub that runs.
+
+    Attributes:
+        name: "plain" or "armillary".
+        url: where its proxy listens.
+        namespace: where its pods are.
+        rules: the proxy's file of routes.
+        log: what the hub and its proxy have logged.
+        page_goes_straight_on: what its pending page does when the server is ready: go to the address that the
+            event names (ours), or load itself again and be sent there (JupyterHub's own).
+    """
+
+    name: str
+    url: str
+    namespace: str
+    rules: Path
+    log: Path
+    page_goes_straight_on: bool
+
+
+def _free_ports(address: str, count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((address, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _tail(log: Path, lines: int = 25) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _wait_until_up(hub: Hub, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _UP_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the {hub.name} hub ended with status {process.returncode}:\n{_tail(hub.log)}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{hub.url}/hub/api/", timeout=5) as answer:
+            if "version" in json.load(answer):
+                return
+        time.sleep(0.2)
+    raise RuntimeError(f"the {hub.name} hub did not come up in {_UP_S:.0f} s:\n{_tail(hub.log)}")
+
+
+def _start(command: Sequence[str], folder: Path, given: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | given,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the hub as a deployer would, and after a while everything of its session."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_DOWN_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def running(name: str, cluster: Cluster, namespace: str, image: str, folder: Path) -> Iterator[Hub]:
+    """Run the hub `name` while the block runs. Its state and log lie in `folder`.
+
+    Raises
+    ------
+    RuntimeError
+        It did not come up; with the end of its log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    given = _given(cluster, namespace, image, folder)
+    commands = [[sys.executable, "-m", "jupyterhub", "-f", str(_HERE / f"{name}_config.py")]]
+    rules = folder / "rules.toml"
+    if name == "armillary":
+        settings, proxy = install(folder, given)
+        commands.insert(0, proxy)
+        rules = settings.paths.traefik_rules
+    hub = Hub(name, given["BENCH_URL"], namespace, rules, folder / "hub.log", page_goes_straight_on=name == "armillary")
+    processes: list[subprocess.Popen[bytes]] = []
+    with hub.log.open("wb") as log:
+        try:
+            for command in commands:
+                processes.append(_start(command, folder, given, log))
+            _wait_until_up(hub, processes[-1])
+            yield hub
+        finally:
+            for process in reversed(processes):
+                _end(process)
+
+
+def _given(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[str, str]:
+    """What the configuration files are told, by the environment."""
+    public, api = _free_ports(cluster.bridge_address, 2)
+    (proxy_api,) = _free_ports("127.0.0.1", 1)
+    given = {
+        "BENCH_FOLDER": folder,
+        "BENCH_URL": f"http://{cluster.bridge_address}:{public}",
+        "BENCH_HUB_URL": f"http://{cluster.bridge_address}:{api}",
+        "BENCH_PROXY_API_URL": f"http://127.0.0.1:{proxy_api}",
+        "BENCH_PROXY_PASSWORD": secrets.token_hex(16),
+        "BENCH_NAMESPACE": namespace,
+        "BENCH_IMAGE": image,
+        "BENCH_STORAGE_CLASS": cluster.storage_class,
+        "KUBECONFIG": cluster.kubeconfig,
+        # Where traefik is, which the plain hub starts by its name.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": _HERE.parents[1],
+    }
+    return {key: str(value) for key, value in given.items()}
