@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spawner.processes import cgroups, records
 from spawner.processes.family import family, server_process
-from spawner.processes.identity import Process, hold, is_alive, send
+from spawner.processes.identity import Process, boot_id, hold, is_alive, send
 from spawner.processes.records import Claim, Record
 
 __all__ = ["Ended", "end", "end_all", "settle", "wait_gone"]
@@ -67,6 +67,8 @@ async def end(record: Record, process: Process | None, *, grace_s: float) -> tup
     tuple
         The pids that are still there; normally none.
     """
+    if record.boot != boot_id():
+        return ()  # nothing of it outlived the reboot, its control groups neither
     seen: set[Process] = await asyncio.to_thread(family, record, process)
     if grace_s > 0 and process is not None and is_alive(process):
         server = await asyncio.to_thread(server_process, record, process)

@@ -45,6 +45,9 @@ STUBBORN = (
 )
 """Ends only when it is killed."""
 
+EAT = "import time\nprint('up', flush=True)\nhoard = []\nwhile True:\n  hoard.append(bytearray(b'x' * 1048576))"
+"""Wants more and more memory."""
+
 SLEEP = "import time\nprint('up', flush=True)\ntime.sleep(600)"
 
 
