@@ -78,9 +78,9 @@ class KubeManifest(KubeTraits):
     def get_env(self) -> dict[str, Any]:
         """Return the session's environment; the catalogue's variables are taken literally, braces and all."""
         env: dict[str, Any] = super().get_env()
-        if self.request is not None:
-            env.update(environment(self.request, self.catalogue))
-        return env
+        asked = environment(self.request, self.catalogue) if self.request is not None else {}
+        hubs_own = {name for name in env if name.startswith("JUPYTERHUB_")}
+        return env | {name: value for name, value in asked.items() if name not in hubs_own}
 
     async def get_pod_manifest(self) -> steps.Pod:
         """Return the pod for the decided request; shares nothing with the traits."""

@@ -6,23 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from profiles.model import Catalogue, Unlisted
-from profiles.overrides import merge, substitute
+from profiles.overrides import compose, substitute
 from spawner.request import Request
 
 __all__ = ["environment", "overrides"]
 
 
 def overrides(request: Request, catalogue: Catalogue) -> dict[str, Any]:
-    """Return the merged `kubespawner_override` of profile and choices, in the order of definition."""
+    """Return the `kubespawner_override` of profile and choices as one, in the order of definition.
+
+    To be applied setting by setting with `profiles.overrides.apply`; None in a mapping deletes what was configured.
+    """
     profile = catalogue.profiles[request.profile]
-    merged = merge({}, profile.kubespawner_override)
+    parts = [profile.kubespawner_override]
     for chosen in request.choices:
         option = profile.options.choices[chosen.option]
         if chosen.text is not None:
-            merged = merge(merged, substitute(_unlisted(option.unlisted).kubespawner_override, chosen.text))
+            parts.append(substitute(_unlisted(option.unlisted).kubespawner_override, chosen.text))
         elif chosen.choice is not None:
-            merged = merge(merged, option.choices[chosen.choice].kubespawner_override)
-    return merged
+            parts.append(option.choices[chosen.choice].kubespawner_override)
+    return compose(*parts)
 
 
 def environment(request: Request, catalogue: Catalogue) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import kmock as km
@@ -126,7 +126,7 @@ class World:
 
     async def refused(self, start: asyncio.Task[Any]) -> str:
         """Return the text that a user sees of a start that fails."""
-        with pytest.raises(Exception) as caught:  # noqa: PT011, B017  # what it is, is what the test looks at
+        with pytest.raises(Exception) as caught:  # noqa: PT011  # what it is, is what the test looks at
             await asyncio.wait_for(start, SECONDS)
         error = caught.value
         return str(getattr(error, "jupyterhub_message", "")) or f"{type(error).__name__}: {error}"
@@ -145,9 +145,3 @@ async def world(cluster: ScriptedCluster, session_port: int) -> AsyncIterator[Wo
         for task in list(spawner._background):
             task.cancel()
     world.db.close()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Upstream warns about itself; our own warnings stay errors."""
-    yield
