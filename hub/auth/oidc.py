@@ -73,6 +73,7 @@ class OIDCAuthenticator(OIDCTraits):
         tokens = await self.provider.tokens(grant)
         claims = await self._verified(tokens, nonce=handler.attempt.nonce)
         model = await self._model(tokens, claims)
+        self._silent_until = 0.0  # it answers again
         self._stay_one_identity(handler, model, claims["sub"])
         return model
 
