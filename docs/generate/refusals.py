@@ -208,7 +208,7 @@ def page() -> str:
         (
             "Reason",
             "What keeps a pod from running",
-            "Found in the pod's status and events (kubernetes engine); a start that one of them makes hopeless fails with its code.",
+            "Found in the pod's status and events (kubernetes engine). A start that cannot heal fails with this code.",
         ),
     ):
         rows = [_row(one) for one in found.get(kind, [])]
