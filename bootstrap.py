@@ -269,6 +269,7 @@ def clean(base, arguments):
     elif os.path.exists(os.path.join(base, MARK)):
         raise Problem(f"{base} has state, but its environment is gone; `run` once, stop it, then clean")
     if not entries:
+        say(f"nothing to remove: there is nothing in {base}")
         return 0
     for entry in entries:
         path = os.path.join(folder, entry)
@@ -302,7 +303,10 @@ def main():
     base = base_folder()
     os.umask(0o022)  # sessions read the environment under other accounts
     try:
-        base = writable(base, state)
+        if arguments.command != "clean":
+            base = writable(base, state)
+        elif state and not os.path.isdir(base):
+            base = state
         return {"run": run, "clean": clean, "in": run_in}[arguments.command](base, rest)
     except Problem as problem:
         text = str(problem)

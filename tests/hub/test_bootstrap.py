@@ -177,7 +177,6 @@ def closed_checkout(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(600)
 def test_root_runs_a_closed_checkout_with_nothing_installed(closed_checkout: Path) -> None:
     site = Site()
-    site.state.rmdir() if site.state.exists() else None
     command = ["/usr/bin/python3", "bootstrap.py", "run", *site.command()[4:]]
     state = command.index("--state")
     del command[state : state + 2]
@@ -206,3 +205,11 @@ def test_root_runs_a_closed_checkout_with_nothing_installed(closed_checkout: Pat
         if not site.ended:
             site.stop()
         site.remove()
+
+
+def test_clean_of_nothing_makes_nothing(closed_checkout: Path) -> None:
+    done = tool(closed_checkout, "clean", "--yes")
+    assert done.returncode == 0
+    base = Path(done.stdout.strip().removeprefix("armillary: nothing to remove: there is nothing in "))
+    assert base.is_absolute()
+    assert not base.exists()
