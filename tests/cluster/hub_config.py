@@ -1,0 +1,20 @@
+"""The hub of the cluster tests: everything by `hub.config.apply`, but people log in by name, and the tests have a token."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hub.config import apply
+from hub.settings import load
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821  # JupyterHub puts it there
+
+apply(c, load(Path(os.environ["HUB_FOLDER"], "armillary.yaml"), environ={}))
+
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.JupyterHub.services = [{"name": "tests", "api_token": os.environ["HUB_TOKEN"]}]
+c.JupyterHub.load_roles = [
+    {"name": "tests", "scopes": ["admin:users", "admin:servers", "access:servers", "tokens"], "services": ["tests"]}
+]
