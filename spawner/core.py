@@ -16,6 +16,7 @@ from profiles.access import Person
 from profiles.model import Catalogue, Engine
 from profiles.offers import offers
 from spawner import form, options
+from spawner.describe import describe
 from spawner.progress import Feed
 from spawner.refusal import Refusal
 from spawner.request import Request
@@ -141,6 +142,14 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             catalogue=self.catalogue,
             notices=notices,
         )
+
+    def chosen(self) -> tuple[tuple[str, str], ...]:
+        """Return what runs, or ran last, in words for a page: (what, which)."""
+        try:
+            request = self.request or options.parse(self.user_options, self.catalogue, self.person, self.engine)
+        except Refusal:  # the catalogue has changed while it runs
+            return ()
+        return describe(request, self.catalogue)
 
     def _selected(self) -> tuple[Request | None, str | None]:
         try:

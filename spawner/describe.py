@@ -1,0 +1,31 @@
+"""A request in words, for pages: what runs, with the catalogue's titles instead of keys. Pure."""
+
+from __future__ import annotations
+
+from profiles.model import Catalogue
+from profiles.quantities import format_cpu, say_memory
+from spawner.request import Request
+
+__all__ = ["describe"]
+
+
+def describe(request: Request, catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
+    """Return (what, which) in the order of the form; the request must fit the catalogue."""
+    profile = catalogue.profiles[request.profile]
+    facts = [("Profile", profile.title)]
+    if request.image is not None:
+        facts.append(("Image", catalogue.images[request.image].title))
+    if request.accelerator is not None:
+        many = f"{request.count} × " if request.count > 1 else ""
+        facts.append(("Accelerator", many + catalogue.accelerators[request.accelerator].title))
+    if request.cpu is not None:
+        facts.append(("CPU cores", format_cpu(request.cpu)))
+    if request.memory is not None:
+        facts.append(("Memory", say_memory(request.memory)))
+    for chosen in request.choices:
+        option = profile.options.choices[chosen.option]
+        if chosen.text is not None:
+            facts.append((option.title, chosen.text))
+        elif chosen.choice is not None:
+            facts.append((option.title, option.choices[chosen.choice].title))
+    return tuple(facts)

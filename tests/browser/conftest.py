@@ -1,0 +1,89 @@
+"""A site and a Chromium for the journey; screenshots go where ARMILLARY_SCREENSHOTS says, else to test-results."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.hub.site import Site
+from tests.lab import chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Without these Chromium asks the outside world for updates and for hosts that no test machine reaches.
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A site where the instructor is in no group that may log in."""
+    with Site(settings={"login": {"allowed_groups": ["researchers", "admins"]}}).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium.path(), args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser profile nobody has used."""
+    made = browser.new_context(viewport=DESKTOP, locale="en-GB")
+    made.set_default_timeout(30_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """An empty tab."""
+    return context.new_page()
+
+
+class Shots:
+    """Takes screenshots by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, page: Page, name: str, *, full: bool = False) -> None:
+        page.screenshot(path=self.folder / f"{name}.png", full_page=full, animations="disabled")
+
+    def take_all(self, page: Page, name: str) -> None:
+        """Light, dark and at the width of a phone."""
+        theme(page, "light")
+        self.take(page, name, full=True)
+        theme(page, "dark")
+        self.take(page, f"{name}-dark", full=True)
+        page.set_viewport_size(PHONE)
+        theme(page, "light")
+        self.take(page, f"{name}-phone", full=True)
+        page.set_viewport_size(DESKTOP)
+
+
+def theme(page: Page, name: str) -> None:
+    """Switch as the button in the header does."""
+    page.evaluate("name => document.documentElement.setAttribute('data-bs-theme', name)", name)
+
+
+@pytest.fixture(scope="session")
+def shots() -> Shots:
+    """Where screenshots go."""
+    return Shots(Path(os.environ.get("ARMILLARY_SCREENSHOTS", ROOT / "test-results" / "screenshots")))

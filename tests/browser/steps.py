@@ -1,0 +1,62 @@
+"""What a person does, step by step."""
+
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import DESKTOP, PHONE, theme
+from tests.hub.site import Site
+
+
+def log_in(page: Page, site: Site, name: str, password: str | None = None) -> None:
+    """Open the site and type name and password at the provider."""
+    page.goto(site.url)
+    page.locator("input[name=login]").fill(name)
+    page.locator("input[name=login]").press("Enter")
+    page.locator("input[name=password]").fill(password or site.accounts[name])
+    page.locator("input[name=password]").press("Enter")
+
+
+def start(page: Page) -> None:
+    """Press Start on the form and wait until JupyterLab is there."""
+    page.get_by_role("button", name="Start").click()
+    in_lab(page)
+
+
+def in_lab(page: Page) -> None:
+    """Wait until the address is JupyterLab's and its panels are drawn."""
+    page.wait_for_url("**/lab**", timeout=90_000)
+    page.wait_for_selector("#jp-main-dock-panel", timeout=60_000)
+
+
+def stop(page: Page, site: Site) -> None:
+    """Stop the session on the home page and wait until it has ended."""
+    page.goto(f"{site.url}/hub/home")
+    page.get_by_role("button", name="Stop and lose unsaved work").click()
+    expect(page.get_by_role("button", name="Stop and lose unsaved work")).to_be_hidden(timeout=30_000)
+
+
+def accessible(page: Page) -> None:
+    """Assert that axe finds nothing: light and dark, on a desktop and on a phone."""
+    found: list[Any] = []
+    # colours that are still fading from one theme to the other have the contrast of neither
+    page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important; }")
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        for name in ("light", "dark"):
+            theme(page, name)
+            for violation in Axe().run(page).response["violations"]:
+                nodes = [node["html"][:160] for node in violation["nodes"][:3]]
+                found.append((name, size["width"], violation["id"], violation["help"], nodes))
+    page.set_viewport_size(DESKTOP)
+    theme(page, "light")
+    assert not found, "\n".join(map(str, found))
+
+
+def fits(page: Page) -> None:
+    """Assert that nothing sticks out sideways on a phone."""
+    page.set_viewport_size(PHONE)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    page.set_viewport_size(DESKTOP)
+    assert wide <= 0, f"the page is {wide} pixels too wide for a phone"
