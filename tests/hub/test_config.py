@@ -1,0 +1,197 @@
+"""Settings become JupyterHub's configuration, loaded by a real JupyterHub; lines after `apply` add to ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jupyterhub.app import JupyterHub
+from traitlets.config import Config
+
+from hub.auth.oidc import OIDCAuthenticator
+from hub.config import ConfigError, apply, page_headers
+from hub.settings import Settings, load
+from spawner.core import RequestSpawner
+from tests.hub.bare import BareHub
+from tests.hub.provider import FakeProvider
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    secrets = tmp_path / "state" / "secrets"
+    secrets.mkdir(parents=True)
+    for name in ("cookie_secret", "auth_state_keys", "proxy_password", "client_secret"):
+        (secrets / name).write_text(f"{KEY}\n")
+        (secrets / name).chmod(0o600)
+    return tmp_path
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    login = {"issuer": "https://login.example.org", "client_secret_file": "state/secrets/client_secret"}
+    said = {"state_dir": "state", **more, "login": {**login, **more.get("login", {})}}
+    (folder / "armillary.yaml").write_text(yaml.safe_dump(said))
+    return load(folder / "armillary.yaml", {})
+
+
+def configured(folder: Path, **more: Any) -> Config:
+    c = Config()
+    apply(c, settings(folder, **more))
+    return c
+
+
+def test_our_configuration_file_loads_in_jupyterhub_and_every_trait_exists(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(folder)
+    monkeypatch.setenv("ARMILLARY_SETTINGS", str(folder / "armillary.yaml"))
+    for name in [name for name in os.environ if name.startswith("ARMILLARY_") and name != "ARMILLARY_SETTINGS"]:
+        monkeypatch.delenv(name)
+    app = JupyterHub()
+    app.load_config_file(str(ROOT / "jupyterhub_config.py"))
+    assert app.authenticator_class is OIDCAuthenticator
+    assert issubclass(app.spawner_class, RequestSpawner)
+    assert app.cleanup_servers is False
+    assert app.tornado_settings["slow_spawn_timeout"] >= 1
+
+
+@pytest.mark.parametrize("engine", ["local", "kubernetes"])
+def test_what_we_set_are_traits_that_exist(folder: Path, engine: str) -> None:
+    """A name that upstream dropped would be ignored in silence."""
+    c = configured(folder, engine=engine, hub={"connect_url": "http://10.0.0.1:8081"})
+    app = JupyterHub()
+    app.update_config(c)
+    known = {
+        cls.__name__: cls
+        for start in (JupyterHub, OIDCAuthenticator, app.spawner_class, app.proxy_class)
+        for cls in start.__mro__
+        if hasattr(cls, "class_trait_names")
+    }
+    from jupyterhub.crypto import CryptKeeper
+
+    known["CryptKeeper"] = CryptKeeper
+    for section, values in c.items():
+        for name in values:
+            assert name in known[section].class_trait_names(config=True), f"c.{section}.{name}"
+
+
+def test_no_hook_is_taken_from_the_deployer(folder: Path) -> None:
+    for engine in ("local", "kubernetes"):
+        c = configured(folder, engine=engine, hub={"connect_url": "http://10.0.0.1:8081"})
+        taken = [f"{section}.{name}" for section, values in c.items() for name in values if name.endswith("_hook")]
+        assert taken == []
+
+
+def test_lines_of_the_deployer_add_to_ours(folder: Path) -> None:
+    c = configured(folder)
+    c.JupyterHub.tornado_settings["headers"]["X-Site"] = "one"
+    c.JupyterHub.template_paths.insert(0, "/etc/ours")
+    c.JupyterHub.services.append({"name": "one", "url": "http://127.0.0.1:1"})
+    c.JupyterHub.load_roles.append({"name": "one-role", "scopes": []})
+    c.Spawner.environment.update({"A": "b"})
+    c.Authenticator.admin_users.add("root-of-all")
+    app = JupyterHub()
+    app.update_config(c)
+    assert app.tornado_settings["headers"]["X-Site"] == "one"
+    assert "frame-ancestors 'none'" in app.tornado_settings["headers"]["Content-Security-Policy"]
+    assert app.template_paths[0] == "/etc/ours"
+    assert app.template_paths[-1].endswith("hub/templates")
+    assert [service["name"] for service in app.services] == ["one"]
+    assert "root-of-all" in OIDCAuthenticator(parent=app).admin_users
+
+
+def test_the_authenticator_gets_what_the_settings_say(folder: Path) -> None:
+    login = {
+        "allowed_groups": ["a"],
+        "admin_groups": ["b"],
+        "recheck_s": 60,
+        "client_authentication": "post",
+        "ca_file": "ca.pem",
+        "blocked_users": ["mallory"],
+    }
+    authenticator = OIDCAuthenticator(config=configured(folder, public_url="https://h.example.org/x", login=login))
+    assert authenticator.client_secret == KEY
+    assert authenticator.allowed_groups == {"a"}
+    assert authenticator.admin_groups == {"b"}
+    assert authenticator.blocked_users == {"mallory"}
+    assert authenticator.auth_refresh_age == 60
+    assert authenticator.basic_auth is False
+    assert authenticator.get_callback_url() == "https://h.example.org/x/hub/oauth_callback"
+    assert authenticator.ca_file == str(folder / "ca.pem")
+    assert authenticator.manage_groups
+    assert authenticator.enable_auth_state
+    assert authenticator.enable_pkce
+    assert authenticator.refresh_pre_spawn
+
+
+def test_named_servers_and_addresses(folder: Path) -> None:
+    c = configured(
+        folder, servers={"named_limit": 0}, public_url="https://h.example.org/x", bind_url="http://0.0.0.0:1/x"
+    )
+    assert c.JupyterHub.allow_named_servers is False
+    assert c.JupyterHub.bind_url == "http://0.0.0.0:1/x"
+    assert c.JupyterHub.public_url == "https://h.example.org/x"
+    assert configured(folder).JupyterHub.named_server_limit_per_user == 4
+
+
+def test_page_headers_can_be_replaced_and_added() -> None:
+    given = Settings(hub={"headers": {"Referrer-Policy": "no-referrer", "X-Site": "one"}})  # type: ignore[arg-type]
+    headers = page_headers(given)
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["X-Site"] == "one"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_secrets_come_from_files_and_variables(folder: Path) -> None:
+    (folder / "db").write_text("postgresql://me:pw@db/hub\n")
+    assert configured(folder, hub={"database_url_file": "db"}).JupyterHub.db_url == "postgresql://me:pw@db/hub"
+    assert configured(folder).JupyterHub.db_url == f"sqlite:///{folder}/state/hub.sqlite"
+    assert configured(folder)["CryptKeeper"]["keys"] == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ("auth_state_keys", "openssl rand -hex 32"),
+        ("proxy_password", "proxy.api_password: the file"),
+        ("client_secret", "login.client_secret: the file"),
+    ],
+)
+def test_a_missing_or_empty_secret_says_which_file_and_what_to_do(folder: Path, spoil: str, words: str) -> None:
+    file = folder / "state" / "secrets" / spoil
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match="is empty"):
+        configured(folder)
+    file.unlink()
+    with pytest.raises(ConfigError) as caught:
+        configured(folder)
+    assert words in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_without_a_provider_the_text_says_what_to_set(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"login\.issuer is missing.*ARMILLARY_LOGIN__ISSUER"):
+        configured(folder, login={"issuer": None})
+    with pytest.raises(ConfigError, match=r"login\.client_secret is missing.*client_secret_file"):
+        configured(folder, login={"client_secret_file": None})
+
+
+@pytest.mark.hub
+def test_a_hub_starts_while_its_provider_is_away_and_says_so(tmp_path: Path) -> None:
+    with FakeProvider() as fake:
+        fake.fail("/.well-known/openid-configuration", 503)
+        with BareHub(tmp_path, fake.issuer, settings={"allow_everyone": True}).running() as bare:
+            page = bare.browser().get("/hub/login")
+            assert page.status_code == 503
+            assert "The login service does not answer" in page.text
+            assert int(page.headers["retry-after"]) > 0
+            assert "nosniff" in page.headers["x-content-type-options"]
+            fake.faults.clear()
+            browser = bare.browser()
+            assert browser.get("/hub/login", params={"next": "/hub/home"}).url.path == "/hub/home"
+            bare.close_browsers()
