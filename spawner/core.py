@@ -132,7 +132,7 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         return self._parse_form(query_data)
 
     def render_form(self) -> str:
-        """Return the form, with the last choice selected; the same data decide what may be picked and what is accepted."""
+        """Return the form, with the last choice selected; the same offers decide what is shown and what is accepted."""
         request, notice = self._selected()
         notices = [*self.notices(), *([notice] if notice else [])]
         shown = offers(self.catalogue, self.person, self.engine)
@@ -262,7 +262,7 @@ class _Patience:
         self._spawner = spawner
         self._wait_up = wait_up
 
-    async def __call__(self, timeout: float = 10, **kwargs: Any) -> Any:
+    async def __call__(self, timeout: float = 10, **kwargs: Any) -> Any:  # noqa: ASYNC109  # JupyterHub's signature
         spawner = self._spawner
         if not spawner._check_pending:
             return await self._wait_up(timeout=timeout, **kwargs)

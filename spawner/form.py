@@ -57,8 +57,10 @@ def render(
         Sentences for the top.
     """
     picked = selected.get("profile") or next((offer.key for offer in shown if offer.reason is None), None)
-    html = _environment().get_template("form.html").render(
-        profiles=shown, picked=picked, selected=selected, catalogue=catalogue, notices=notices
+    html = (
+        _environment()
+        .get_template("form.html")
+        .render(profiles=shown, picked=picked, selected=selected, catalogue=catalogue, notices=notices)
     )
     return Markup(html)  # noqa: S704  # rendered with autoescape on
 
@@ -66,7 +68,11 @@ def render(
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("spawner"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("spawner"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals.update(field=_field, unlisted_suffix=UNLISTED_SUFFIX, units=_UNITS, number=_number)
     environment.filters["say_memory"] = say_memory

@@ -74,7 +74,7 @@ class LocalSettings(Configurable):
         not work. Example: `c.LocalSpawner.isolation = "uid"`
         """,
     )
-    uid_registry = Instance(
+    uid_registry = Instance(  # type: ignore[call-overload]  # a Protocol that can be checked at run time is a class too
         UidRegistry,
         allow_none=True,
         config=True,

@@ -34,7 +34,9 @@ class OrmSpawner(SimpleNamespace):
 
 
 def spawner(*, saved: dict[str, Any] | None = None, started_before: bool = True, handler: Any = None) -> Idle:
-    row = OrmSpawner(user_options=saved or {}, last_activity="2026-01-01" if started_before else None, server=None, name="")
+    row = OrmSpawner(
+        user_options=saved or {}, last_activity="2026-01-01" if started_before else None, server=None, name=""
+    )
     user = SimpleNamespace(name="ann", groups=[SimpleNamespace(name="researchers")], admin=False)
     made = Idle(orm_spawner=row, catalogue=catalogue(), user=user)
     made.handler = handler
@@ -126,7 +128,11 @@ def test_the_deployers_own_form_and_options_hook_are_kept() -> None:
 def test_a_refusal_shows_its_text_wherever_jupyterhub_looks() -> None:
     refusal = Refusal("quota", "You have 2 of 2 sessions. Stop one first.", status=409, headers={"Retry-After": "60"})
     assert isinstance(refusal, HTTPError)
-    assert (refusal.status_code, refusal.reason, str(refusal)) == (409, "quota", "You have 2 of 2 sessions. Stop one first.")
+    assert (refusal.status_code, refusal.reason, str(refusal)) == (
+        409,
+        "quota",
+        "You have 2 of 2 sessions. Stop one first.",
+    )
     assert refusal.message == refusal.jupyterhub_message == refusal.text
     assert refusal.headers == {"Armillary-Refusal": "quota", "Retry-After": "60"}
     assert StartFailed("image", "The image cannot be pulled.").status_code == 502

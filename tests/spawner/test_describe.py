@@ -6,7 +6,13 @@ from tests.spawner.catalogues import ANN, catalogue
 
 
 def test_titles_stand_for_keys() -> None:
-    options = {"profile": "gpu", "accelerator": "t4", "count": 2, "memory": "1536Mi", "dataset--unlisted-choice": "cms7"}
+    options = {
+        "profile": "gpu",
+        "accelerator": "t4",
+        "count": 2,
+        "memory": "1536Mi",
+        "dataset--unlisted-choice": "cms7",
+    }
     made = catalogue()
     assert describe(parse(options, made, ANN, "kubernetes"), made) == (
         ("Profile", "GPU"),

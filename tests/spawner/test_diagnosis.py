@@ -244,7 +244,10 @@ def test_what_may_heal_is_told_but_not_final(
         {},
         {"phase": "Pending"},
         {"phase": "Running", "containerStatuses": [{"name": "notebook", "state": {"running": {}}}]},
-        {"phase": "Pending", "containerStatuses": [{"name": "notebook", "state": {"waiting": {"reason": "ContainerCreating"}}}]},
+        {
+            "phase": "Pending",
+            "containerStatuses": [{"name": "notebook", "state": {"waiting": {"reason": "ContainerCreating"}}}],
+        },
         {"phase": "Unknown", "reason": "NodeStatusUnknown"},
     ],
 )

@@ -29,7 +29,15 @@ def test_no_options_give_the_default_profile_with_its_defaults() -> None:
 
 
 def test_every_option_is_taken() -> None:
-    options = {"profile": "gpu", "image": "lab", "cpu": 4, "memory": "16Gi", "accelerator": "t4", "count": "2", "dataset": "large"}
+    options = {
+        "profile": "gpu",
+        "image": "lab",
+        "cpu": 4,
+        "memory": "16Gi",
+        "accelerator": "t4",
+        "count": "2",
+        "dataset": "large",
+    }
     assert parse(options, CATALOGUE, ANN, "kubernetes") == Request(
         "gpu", "lab", Decimal(4), 16 * 1024**3, "t4", 2, (Chosen("dataset", choice="large"),)
     )
@@ -188,7 +196,9 @@ KEYS = st.sampled_from(
 ) | st.text(max_size=12)
 
 
-@given(options=st.dictionaries(KEYS, JSON | st.sampled_from(["cpu", "gpu", "lab", "t4", "4Gi", "2", "large"]), max_size=6))
+@given(
+    options=st.dictionaries(KEYS, JSON | st.sampled_from(["cpu", "gpu", "lab", "t4", "4Gi", "2", "large"]), max_size=6)
+)
 def test_whatever_arrives_is_a_request_or_a_refusal(options: dict[str, Any]) -> None:
     try:
         request = parse(options, CATALOGUE, ANN, "kubernetes")

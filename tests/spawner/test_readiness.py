@@ -46,7 +46,9 @@ async def server() -> AsyncIterator[Answering]:
     await answering.stop()
 
 
-@pytest.mark.parametrize(("status", "up"), [(200, True), (302, True), (403, True), (404, True), (500, False), (503, False)])
+@pytest.mark.parametrize(
+    ("status", "up"), [(200, True), (302, True), (403, True), (404, True), (500, False), (503, False)]
+)
 async def test_any_answer_but_a_server_error_counts(server: Answering, status: int, up: bool) -> None:
     server.status = status
     await server.listen()
