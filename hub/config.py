@@ -211,9 +211,15 @@ def auth_state_keys(file: Path) -> list[str]:
 def _local(c: Config, settings: Settings) -> None:
     from hub.uids import SqliteUidRegistry
     from spawner.local import LocalSpawner
+    from spawner.processes.isolation import IsolationError
+    from spawner.processes.machine import detect
 
     c.JupyterHub.spawner_class = LocalSpawner
     own = settings.local
+    try:
+        detect(own.isolation)  # kept for the spawners: here nobody waits for the hub's event loop yet
+    except IsolationError as error:
+        raise ConfigError(f"local.isolation: {error}") from error
     paths = settings.paths
     c.LocalSpawner.state_dir = str(settings.state_dir)
     c.LocalSpawner.homes = str(own.homes or paths.homes)

@@ -193,6 +193,7 @@ def _start(order: Order) -> Process:
 
 
 def _spawn(order: Order, path: Path, output: int) -> Process:
+    plan = order.document(path)
     reading, writing = os.pipe()  # not inherited, as all descriptors of Python
     try:
         pid = os.posix_spawn(
@@ -209,7 +210,7 @@ def _spawn(order: Order, path: Path, output: int) -> Process:
             setsigdef=_DEFAULT_SIGNALS,
         )
         with contextlib.suppress(BrokenPipeError), open(writing, "wb", closefd=False) as document:
-            document.write(order.document(path))
+            document.write(plan)
     finally:
         os.close(reading)
         os.close(writing)
