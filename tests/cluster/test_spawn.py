@@ -91,6 +91,7 @@ def test_a_running_server_does_not_notice_a_restart_of_the_hub(hub: KubeHub, how
     hub.start(user)
     (before,) = hub.objects("pods", f"jupyter-{user}")
     with Talker(f"{hub.url}/user/{user}/api/status", token) as talker:
+        talker.hear(20)  # the session keeps what the hub has said about a token for five minutes
         hub.end(how)
         talker.hear(20)
         hub.up()
@@ -121,6 +122,7 @@ def test_a_hub_killed_in_a_start_loses_nothing_and_starts_nothing_twice(hub: Kub
     token, other = hub.add(user), hub.add(bystander)
     hub.start(bystander)
     with Talker(f"{hub.url}/user/{bystander}/api/status", other) as talker:
+        talker.hear(5)
         assert hub.request_start(user).status_code in (201, 202)
         hub.until(lambda: _STEPS[step](hub, user), step)
         hub.end(signal.SIGKILL)
