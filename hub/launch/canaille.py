@@ -4,6 +4,7 @@ Written as one private JSON file that `hub.launch.provider`, the process, reads.
 explained here; facts are of Canaille 0.3.6.
 """
 
+import base64
 import ipaddress
 import json
 import socket
@@ -16,7 +17,13 @@ from hub.launch.accounts import ACCOUNTS, ADMIN_GROUP
 from hub.launch.secrets import private_folder, write_private
 
 CLIENT_ID = "armillary"
-NAME = "Armillary's demonstration"
+NAME = "the Armillary demonstration"
+LOGO = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><g fill="none" stroke="#b4540a" stroke-width="2">\
+<circle cx="16" cy="16" r="14"/><ellipse cx="16" cy="16" rx="14" ry="5"/>\
+<ellipse cx="16" cy="16" rx="14" ry="5" transform="rotate(60 16 16)"/>\
+<ellipse cx="16" cy="16" rx="14" ry="5" transform="rotate(120 16 16)"/></g>\
+<circle cx="16" cy="16" r="2.5" fill="#b4540a"/></svg>"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class Provider:
             "SESSION_FILE_DIR": str(self.folder / "sessions"),
             "CANAILLE": {
                 "NAME": NAME,
+                "LOGO": "data:image/svg+xml;base64," + base64.b64encode(LOGO.encode()).decode(),
+                "LOGIN_ATTRIBUTES": ["user_name"],
                 "DATABASE": "sql",
                 "ENABLE_REGISTRATION": False,
                 "ENABLE_PASSWORD_RECOVERY": False,
