@@ -67,9 +67,10 @@ class HubSettings(Section):
         unit="failed starts",
     )
     restore_timeout_s: Annotated[int, Field(ge=-1, le=3600)] = setting(
-        10,
+        2,
         "How long the hub checks running servers before it opens its doors after a restart; the rest is checked "
-        "afterwards. -1 waits for all. 10, as JupyterHub.",
+        "afterwards. -1 waits for all. 2, because a session that is just starting asks the hub for leave, and gives "
+        "up when the hub is away for half a minute.",
         example=30,
         unit="seconds",
     )

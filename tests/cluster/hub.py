@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -130,6 +131,15 @@ class KubeHub:
         return self.http.post(
             f"/hub/api/users/{user}/server", json={"user_options": options or {"profile": "jupyterlab"}}
         )
+
+    def click(self, user: str) -> None:
+        """Ask for a start and do not wait for the answer, which may never come."""
+
+        def ask() -> None:
+            with contextlib.suppress(httpx.HTTPError), httpx.Client(headers=self.http.headers, timeout=60) as http:
+                http.post(f"{self.url}/hub/api/users/{user}/server", json={"user_options": {"profile": "jupyterlab"}})
+
+        threading.Thread(target=ask, daemon=True).start()
 
     def start(self, user: str, **options: str) -> None:
         """Start a server and wait until it is ready."""
