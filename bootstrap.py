@@ -22,6 +22,7 @@ OLDEST = (3, 11)
 NEWEST_TRIED = 15
 CHECKOUT = os.path.dirname(os.path.abspath(__file__))
 MARK = ".armillary-state"  # hub.launch.state has the same name
+PYTHON_VARIABLE = "ARMILLARY_LAUNCH_PYTHON"
 NEEDED_MB = 1200
 SHOWN_LINES = 5
 
@@ -93,7 +94,8 @@ def choose_python():
 
     Root's sessions run under other accounts: there a Python that those can reach goes first.
     """
-    programs = [sys.executable]
+    # Called again from within an environment (by a git hook), this must find that very one: see run_in.
+    programs = [os.environ.get(PYTHON_VARIABLE), sys.executable]
     programs += [shutil.which(f"python3.{minor}") for minor in range(NEWEST_TRIED, OLDEST[1] - 1, -1)]
     programs += ["/usr/bin/python3", "/usr/local/bin/python3"]
     fitting = []
@@ -248,6 +250,7 @@ def run_in(base, arguments):
     environment.hold()
     programs = os.path.join(environment.folder, "bin")
     environ = dict(os.environ, PATH=os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]))
+    environ[PYTHON_VARIABLE] = environment.source
     try:
         os.execvpe(arguments[1], arguments[1:], environ)  # noqa: S606 - no shell is wanted
     except OSError as error:
