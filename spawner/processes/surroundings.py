@@ -45,7 +45,7 @@ def surround(
         The session's account cannot reach its programs or its home.
     """
     if separation.kind == "namespace":
-        covered = [*hidden, Path(pwd.getpwuid(os.geteuid()).pw_dir)]
+        covered = [*hidden, *_own_home()]
         command = bubblewrap(separation.bubblewrap, home=home, hidden=covered, visible=visible, argv=argv)
         return Surroundings(command)
     if uid is None:
@@ -61,3 +61,12 @@ def surround(
                 f"chmod o+x {over}"
             )
     return Surroundings(argv, closed)
+
+
+def _own_home() -> list[Path]:
+    """Return the home of the hub's own account, which no session may see; in a container it may have no account."""
+    try:
+        home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        home = Path(os.environ.get("HOME", "/"))
+    return [] if home == Path("/") else [home]
