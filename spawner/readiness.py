@@ -14,6 +14,9 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 __all__ = ["Gone", "answers", "wait_until_answering"]
 
+_ENDING: set[asyncio.Task[None]] = set()
+# Last looks under way; the event loop itself keeps only weak references to its tasks.
+
 
 class Gone(Exception):
     """What was waited for is gone; `result` is what the watcher of its end returned."""
@@ -54,8 +57,10 @@ async def wait_until_answering(
         The server ended first.
     """
 
+    over = False
+
     async def look() -> None:
-        while not await answers(url, ssl_options=ssl_options):  # noqa: ASYNC110  # nobody tells us when it listens
+        while not over and not await answers(url, ssl_options=ssl_options):
             await asyncio.sleep(every_s)
 
     looking = asyncio.ensure_future(look())
@@ -66,4 +71,7 @@ async def wait_until_answering(
             return
         raise Gone(gone.result())
     finally:
-        looking.cancel()
+        # Not cancelled: tornado would log the failure of a look that is under way, and each ends soon by itself.
+        over = True
+        _ENDING.add(looking)
+        looking.add_done_callback(_ENDING.discard)

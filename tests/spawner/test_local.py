@@ -23,6 +23,8 @@ from spawner.refusal import Refusal, StartFailed
 from tests.spawner.local_sessions import until
 from tests.spawner.local_world import FIRST_UID, STEPS, World, ask
 
+pytestmark = pytest.mark.hub  # real processes under accounts of their own: needs root
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:

@@ -13,6 +13,8 @@ from spawner.processes import cgroups
 from spawner.processes.cgroups import Support
 from tests.spawner.local_sessions import SLEEP, STUBBORN, Ground, daemon, ground_of, living, python, says, until
 
+pytestmark = pytest.mark.hub  # real processes under accounts of their own: needs root
+
 MIB = 1024 * 1024
 EAT = "import time\nprint('up', flush=True)\nhoard = []\nwhile True:\n  hoard.append(bytearray(b'x' * 1048576))"
 

@@ -26,7 +26,17 @@ from spawner.processes.isolation import (
 from spawner.processes.machine import Machine
 from spawner.processes.session import start
 from spawner.processes.surroundings import UnreachableError, surround
+from tests.lab import packages
 from tests.spawner.local_sessions import SLEEP, Ground, ground_of, python, says, until
+
+pytestmark = pytest.mark.hub  # real processes under accounts of their own: needs root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sandboxes() -> None:
+    """Debian's bubblewrap, for what a hub that is not root does."""
+    packages.install(["bubblewrap"])
+
 
 ANN, BEN = 310_001, 310_002
 

@@ -85,5 +85,5 @@ async def test_it_ends_when_the_server_is_gone(server: Answering) -> None:
         await waiting
     assert caught.value.result == 137
     asked = server.asked
-    await asyncio.sleep(0.05)
-    assert server.asked == asked, "it went on asking"
+    await asyncio.sleep(0.2)
+    assert server.asked <= asked + 1, "it went on asking after the look that was under way"
