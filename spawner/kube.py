@@ -329,15 +329,16 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
     async def _find(self) -> dict[str, Any] | None:
         """Return our pod, None if it surely does not exist.
 
-        That a pod is missing in the live copy is believed only after having asked: the copy may be behind.
+        The API server is asked where the live copy lacks the pod, as it may be behind, or has lost touch.
 
         Raises
         ------
         ApiFailure
             Unknown.
         """
-        pod = self.live_pods().resources.get(f"{self.namespace}/{self.pod_name}")
-        if pod is not None and self._is_ours(pod):
+        live = self.live_pods()
+        pod = live.resources.get(f"{self.namespace}/{self.pod_name}")
+        if pod is not None and self._is_ours(pod) and (live.fresh or exit_code(pod) is not None):
             return dict(pod)
         pod = await self.kube().read_pod(self.namespace, self.pod_name)
         return pod if pod is not None and self._is_ours(pod) else None

@@ -86,6 +86,17 @@ async def test_a_running_server_is_unknown_and_not_stopped_while_the_cluster_is_
     assert unknown() == before + 1
 
 
+async def test_a_copy_that_has_lost_touch_is_not_believed(world: World, cluster: ScriptedCluster) -> None:
+    await world.started()
+    before = unknown()
+    world.spawner.live_pods().stale_after = 0
+    assert await world.spawner.poll() is None
+    assert unknown() == before, "the API server was asked and knew"
+    cluster.server[km.method.GET] << problem(500, "InternalError", "etcd is gone")
+    assert await world.spawner.poll() is None
+    assert unknown() == before + 1
+
+
 async def test_a_dead_reflector_is_started_again_and_nothing_is_stopped_meanwhile(
     world: World, cluster: ScriptedCluster
 ) -> None:
