@@ -246,6 +246,13 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         except ApiFailure as failure:
             raise explain(failure, "your namespace") from failure
 
+    def notices(self) -> list[str]:
+        """Return sentences for the top of the form: also how the last server ended, if that was not its user's wish."""
+        notices = super().notices()
+        if self.ended is not None and self._start_future is None:  # else the page says it already
+            notices.append(f"Last time: {self.ended.text}")
+        return notices
+
     # --- stop ------------------------------------------------------------------------------------------------
 
     async def stop(self, now: bool = False) -> None:

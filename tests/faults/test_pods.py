@@ -129,11 +129,9 @@ async def test_a_pod_deleted_behind_our_back_is_ended_with_the_reason_and_the_ne
     assert await world.spawner.poll() == 1
     text = "Your server was deleted in the cluster by somebody else."
     await world.user.stop("")
-    ended = world.restarted().spawners[""].ended
-    assert ended is not None
-    assert ended.text == text
+    assert world.restarted().spawners[""].notices() == [f"Last time: {text}"]
     await world.started()
-    assert world.spawner.ended is None
+    assert world.spawner.notices() == []
 
 
 async def test_a_server_that_runs_out_of_memory_ends_with_its_exit_code_for_good(
