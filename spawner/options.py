@@ -29,8 +29,9 @@ FORM_PREFIX = "profile-option-"
 _FORM_EXTRAS = frozenset({"_xsrf", "profile"})
 # Fields that JupyterHub itself puts into a form.
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Line breaks and characters that turn the direction of writing: never wanted in a one-line value.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Line breaks and characters that turn the direction of writing: never wanted in a one-line value. Halves of a
+# surrogate pair, which JSON can carry, are no text at all: no page and no environment can hold them.
 
 
 def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, engine: Engine) -> Request:
@@ -44,6 +45,8 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
     known = {offer.key: offer for offer in offers(catalogue, person, engine)}
     profile = _profile(options.get("profile"), known)
     answers = {key: value for key, value in options.items() if key != "profile"}
+    if _says_one_card(answers, profile):
+        del answers["count"]
     _refuse_unknown(answers, profile)
     found: dict[str, str | Decimal | None] = {}
     choices: list[Chosen] = []
@@ -148,6 +151,12 @@ def _refuse_unknown(answers: Mapping[str, object], profile: ProfileOffer) -> Non
             "unknown-option",
             f"The profile “{profile.title}” has no option {_list([_show(key) for key in unknown[:5]])}. {offered}",
         )
+
+
+def _says_one_card(answers: Mapping[str, object], profile: ProfileOffer) -> bool:
+    """Whether the options name the one card that a profile without the option `count` gives, as saved ones do."""
+    offered = {option.key for option in profile.options}
+    return "accelerator" in offered and "count" not in offered and answers.get("count") == "1"
 
 
 def _named(option: OptionOffer, value: object) -> str | None:
@@ -264,7 +273,7 @@ def _range(option: OptionOffer, low: Decimal | None, high: Decimal | None) -> st
     def say(number: Decimal) -> str:
         if option.key == "memory":
             return say_memory(int(number))
-        return format_cpu(number) if option.key == "cpu" else str(number)
+        return format_cpu(number) if option.key == "cpu" else f"{number:f}"
 
     if low is not None and high is not None:
         return f"{say(low)} to {say(high)}"

@@ -143,6 +143,26 @@ def test_saved_options_that_are_possible_are_kept_without_a_notice() -> None:
     assert (request.cpu, notice) == (Decimal(2), None)
 
 
+def test_a_card_without_a_choice_of_how_many_can_be_started_again() -> None:
+    profiles = contents()["profiles"]
+    del profiles["gpu"]["options"]["count"]
+    made = catalogue(profiles=profiles)
+    first = parse({"profile": "gpu", "accelerator": "t4"}, made, ANN, "kubernetes")
+    assert first.count == 1
+    assert parse_saved(first.options(), made, ANN, "kubernetes") == (first, None)
+    with pytest.raises(Refusal, match="has no option 'count'"):
+        parse({"profile": "gpu", "accelerator": "t4", "count": "2"}, made, ANN, "kubernetes")
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udc80b"])
+def test_half_a_surrogate_pair_which_no_environment_can_hold_is_refused(text: str) -> None:
+    profiles = contents()["profiles"]
+    profiles["gpu"]["options"]["choices"]["dataset"]["unlisted"]["pattern"] = ".+"
+    with pytest.raises(Refusal) as caught:
+        parse({"profile": "gpu", "dataset--unlisted-choice": text}, catalogue(profiles=profiles), ANN, "kubernetes")
+    assert caught.value.text == "'dataset' must be one line without control characters."
+
+
 def test_a_form_gives_the_options_of_the_picked_profile_only() -> None:
     form = {
         "_xsrf": ["x"],
