@@ -139,7 +139,6 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         return form.render(
             form.visible(shown, hide_not_allowed=self.hide_not_allowed),
             selected=request.options() if request else {},
-            catalogue=self.catalogue,
             notices=notices,
         )
 

@@ -14,9 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from profiles.model import Catalogue
 from profiles.offers import ProfileOffer
-from profiles.quantities import format_cpu, format_memory, say_memory
+from profiles.quantities import format_cpu, format_memory
 from spawner.options import FORM_PREFIX
 from spawner.request import UNLISTED_SUFFIX
 
@@ -42,9 +41,7 @@ def visible(shown: Sequence[ProfileOffer], *, hide_not_allowed: bool) -> tuple[P
     )
 
 
-def render(
-    shown: Sequence[ProfileOffer], *, selected: Mapping[str, Any], catalogue: Catalogue, notices: Sequence[str]
-) -> Markup:
+def render(shown: Sequence[ProfileOffer], *, selected: Mapping[str, Any], notices: Sequence[str]) -> Markup:
     """Return the inside of JupyterHub's form element.
 
     Parameters
@@ -60,7 +57,7 @@ def render(
     html = (
         _environment()
         .get_template("form.html")
-        .render(profiles=shown, picked=picked, selected=selected, catalogue=catalogue, notices=notices)
+        .render(profiles=shown, picked=picked, selected=selected, notices=notices)
     )
     return Markup(html)  # noqa: S704  # rendered with autoescape on
 
@@ -75,7 +72,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(field=_field, unlisted_suffix=UNLISTED_SUFFIX, units=_UNITS, number=_number)
-    environment.filters["say_memory"] = say_memory
     return environment
 
 
@@ -86,4 +82,4 @@ def _field(profile: str, option: str) -> str:
 def _number(option: str, value: Decimal | None) -> str:
     if value is None:
         return ""
-    return format_memory(int(value)) if option == "memory" else format_cpu(value) if option == "cpu" else str(value)
+    return format_memory(int(value)) if option == "memory" else format_cpu(value) if option == "cpu" else f"{value:f}"

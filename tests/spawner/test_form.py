@@ -29,7 +29,7 @@ class Page(HTMLParser):
 def page(selected: dict[str, Any] | None = None, *, hide: bool = False, engine: Any = "local", **changes: Any) -> str:
     made = catalogue(**changes)
     shown = visible(offers(made, ANN, engine), hide_not_allowed=hide)
-    return str(render(shown, selected=selected or {}, catalogue=made, notices=["<b>note</b>"]))
+    return str(render(shown, selected=selected or {}, notices=["<b>note</b>"]))
 
 
 def test_notices_titles_and_descriptions_are_escaped() -> None:
