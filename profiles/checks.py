@@ -8,6 +8,7 @@ from profiles.choices import ChoiceOption, Unlisted
 from profiles.document import Path
 from profiles.kubespawner_settings import unusable
 from profiles.model import NO_ACCELERATOR, NamedOption, Profile
+from profiles.override_values import wrong_values
 from profiles.overrides import substitute, weaker_security
 from profiles.syntax import SyntaxProblem, shown
 from profiles.wording import did_you_mean
@@ -23,6 +24,8 @@ def check_keys(section: str, keys: Iterable[str]) -> Found:
     """Keys of accelerators, images and profiles."""
     for key in keys:
         yield from _key(key, (section, key))
+        if section == "profiles":
+            yield from _double_dash(key, (section, key))
         if section == "accelerators" and key == NO_ACCELERATOR:
             yield (section, key), f"{NO_ACCELERATOR!r} stands for no accelerator; name this one differently"
 
@@ -89,6 +92,7 @@ def check_overrides(path: Path, profile: Profile, *, allow_weaker_security: bool
         here = (*path, *where, "kubespawner_override")
         for inner, reason in unusable(override):
             yield (*here, *inner), f"cannot be set: {reason}"
+        yield from (((*here, *inner), text) for inner, text in wrong_values(override))
         for inner, reason in () if allow_weaker_security else weaker_security(override):
             yield (*here, *inner), WEAKER.format(reason)
     for name, option in profile.options.choices.items():

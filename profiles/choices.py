@@ -31,7 +31,10 @@ from profiles.parts import (
 )
 from profiles.syntax import SyntaxProblem
 
-__all__ = ["Choice", "ChoiceOption", "NamedOption", "NumberOption", "Options", "Unlisted"]
+__all__ = ["Choice", "ChoiceOption", "NamedOption", "NumberOption", "Options", "Pattern", "Unlisted"]
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(syntax.check_pattern)]
+"""A regular expression that the whole of a text must match."""
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -202,7 +205,7 @@ class Unlisted(Part):
     """Label of the field."""
     in_choices: Title = "Other…"
     """How the field is offered among the choices."""
-    pattern: Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(syntax.check_pattern)]
+    pattern: Pattern
     """Python regular expression that the whole text must match."""
     message: Text = ""
     """What to write, in words, for whoever wrote something else."""

@@ -144,9 +144,7 @@ class _Reader:
                 return self._mapping(node, path)
         finally:
             self._within.discard(id(node))
-        self._say(
-            path, _mark(node), f"the tag {node.tag.replace(_TAG, '!!')} means nothing in a catalogue; leave it out"
-        )
+        self._meaningless(path, node)
         return None
 
     def _say(self, path: Path, mark: Mark, text: str) -> None:
@@ -208,9 +206,7 @@ class _Reader:
                 (*path, key.value), _mark(key), f"the key {key.value or '?'} is {_KINDS[kind]}: write it in quotes"
             )
         elif kind not in {"str", "timestamp", "value", *_KINDS}:
-            self._say(
-                path, _mark(key), f"the tag {key.tag.replace(_TAG, '!!')} means nothing in a catalogue; leave it out"
-            )
+            self._meaningless(path, key)
         return str(key.value)
 
     @staticmethod
@@ -235,7 +231,5 @@ class _Reader:
         except (ValueError, KeyError, ConstructorError):
             self._say(path, _mark(node), f"{node.value!r} is not what its tag says")
             return None
-        self._say(
-            path, _mark(node), f"the tag {node.tag.replace(_TAG, '!!')} means nothing in a catalogue; leave it out"
-        )
+        self._meaningless(path, node)
         return None

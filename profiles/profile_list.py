@@ -10,11 +10,11 @@ problem when the catalogue is loaded.
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from slugify import slugify
 
-from profiles import syntax
 from profiles.checks import WEAKER
+from profiles.choices import Pattern
 from profiles.document import Path
 from profiles.model import Choice, ChoiceOption, Options, Profile, Unlisted
 from profiles.parts import Frozen, Overrides, Part, Text, Title
@@ -48,7 +48,7 @@ class ListedUnlisted(Part):
     enabled: Annotated[bool, Field(strict=True)] = False
     display_name: Title | None = None
     display_name_in_choices: Title = "Other..."
-    validation_regex: Annotated[str, AfterValidator(syntax.check_pattern)] | None = None
+    validation_regex: Pattern | None = None
     """Regular expression; the whole text must match it."""
     validation_message: Text = ""
     kubespawner_override: Overrides = Field(default_factory=_nothing, validate_default=True)

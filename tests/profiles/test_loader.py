@@ -407,3 +407,34 @@ def test_files(tmp_path: Path) -> None:
 def test_weaker_security_when_allowed() -> None:
     text = profile("kubespawner_override: {privileged: true}")
     assert loads(text, allow_weaker_security=True).profiles["p"].kubespawner_override == {"privileged": True}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        pytest.param("start_timeout: ten", "start_timeout: must be a whole number of seconds from 1 to 86400, not 'ten'", id="word"),
+        pytest.param("start_timeout: .nan", "start_timeout: must be a whole number of seconds from 1 to 86400, not nan", id="nan"),
+        pytest.param("http_timeout: true", "http_timeout: must be a whole number of seconds from 1 to 86400, not True", id="truth"),
+        pytest.param("mem_limit: much", "mem_limit: must be an amount of memory such as 512M or 2G, not 'much'", id="memory"),
+        pytest.param("cpu_limit: .inf", "cpu_limit: must be a number of CPU cores such as 0.5 or 2, not inf", id="endless"),
+        pytest.param("cpu_guarantee: -1", "cpu_guarantee: must be a number of CPU cores such as 0.5 or 2, not -1", id="negative"),
+        pytest.param("args: --debug", "args: must be a list of texts, not '--debug'", id="args"),
+        pytest.param("environment: [A]", "environment: must be a mapping, not ['A']", id="environment"),
+        pytest.param("default_url: 5", "default_url: must be text, not 5", id="url"),
+        pytest.param("debug: 1", "debug: must be true or false, not 1", id="switch"),
+    ],
+)  # fmt: skip
+def test_an_override_that_would_fail_at_a_start_is_told_before(override: str, said: str) -> None:
+    (problem,) = problems(profile(f"kubespawner_override: {{{override}}}"))
+    assert problem.endswith(f"profiles.p.kubespawner_override.{said}")
+
+
+def test_what_overrides_may_say_is_taken() -> None:
+    override = "mem_limit: 1.5G, mem_guarantee: 1048576, cpu_limit: null, cpu_guarantee: 500m, args: [a], debug: true"
+    assert loads(profile(f"kubespawner_override: {{{override}, start_timeout: 60, default_url: /lab}}"))
+
+
+def test_the_key_of_a_profile_leaves_the_names_of_form_fields_clear() -> None:
+    assert problems(GOOD.replace("  cpu:", "  cpu--big:")) == [
+        "c.yaml:6:3 profiles.cpu--big: 'cpu--big' holds '--', which separates the parts of a form field's name; use one '-'"
+    ]

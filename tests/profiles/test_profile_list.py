@@ -288,3 +288,14 @@ def test_html_in_names_stays_text() -> None:
     catalogue = loads("profiles: [{display_name: '<b>A</b>', description: '<script>'}]")
     (profile,) = catalogue.profiles.values()
     assert (profile.title, profile.description) == ("<b>A</b>", "<script>")
+
+
+def test_a_pattern_that_is_too_long_is_a_problem_of_the_catalogue() -> None:
+    text = f"""
+profiles:
+  - display_name: One
+    profile_options:
+      image: {{unlisted_choice: {{enabled: true, validation_regex: {"x" * 2001}}}}}
+"""
+    with pytest.raises(CatalogueError, match=r"validation_regex: string should have at most 2000 characters"):
+        loads(text)
