@@ -19,6 +19,7 @@ class KubeTraits(KubeSpawner):  # type: ignore[misc]  # KubeSpawner is untyped
     namespace: str
     start_timeout: int
     _pvc_exists: bool
+    _start_future: Any
 
     home_path = Unicode(
         "/home/user",
