@@ -29,10 +29,13 @@ from spawner.processes.surroundings import Surroundings, UnreachableError, surro
 from spawner.readiness import Gone, wait_until_answering
 from spawner.refusal import StartFailed
 from spawner.request import Request
+from spawner.start_limits import longest_start_s, start_limit_s
 
 __all__ = ["LocalSpawner"]
 
 _PORT_TRIES = 3
+_MARGIN_S = 30
+# By which our own limit of a start, which says what happened, comes before JupyterHub's, which cannot.
 _NOW_S = 1.0
 # The grace of a stop that should be immediate: enough for a server that only has to close its sockets.
 
@@ -46,6 +49,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
 
     engine: ClassVar[Engine] = "local"
 
+    start_timeout: int
     _session: Session | None = None
     _starting = False
 
@@ -55,7 +59,20 @@ class LocalSpawner(LocalSettings, RequestSpawner):
 
     # --- start -----------------------------------------------------------------------------------------------
 
-    async def start(self) -> str:
+    def start(self) -> asyncio.Future[str]:  # type: ignore[override]  # not a coroutine: see its first words
+        """Begin at once: JupyterHub reads `start_timeout` right after this returns, before a coroutine would run."""
+        usual_s = self.start_timeout
+        self.start_timeout = longest_start_s(self.catalogue, usual_s) + _MARGIN_S
+        self._starting = True
+        starting = asyncio.ensure_future(self._start(usual_s))
+
+        def over(_: object) -> None:  # also when it is cancelled before it runs
+            self._starting, self.start_timeout = False, usual_s
+
+        starting.add_done_callback(over)
+        return starting
+
+    async def _start(self, usual_s: int) -> str:
         """Start what was asked for and return its address as soon as it answers.
 
         Raises
@@ -65,21 +82,29 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         StartFailed
             The server could not be started, for a cause the text names.
         """
-        self._starting = True
+        request = await self.decide()
+        limit_s = start_limit_s(request, self.catalogue, usual_s)
+        limit = asyncio.timeout(limit_s)
         try:
-            request = await self.decide()
-            if self.internal_ssl:
-                raise StartFailed("internal-ssl", "Sessions listen on the loopback address; switch internal_ssl off.")
-            await self._end_leftover()
-            uid, home = await self._account()
-            for _ in range(_PORT_TRIES):
-                try:
-                    return await self._start_once(request, uid, home)
-                except _PortTaken:
-                    self.log.warning("%s: another program took the port; trying another one", self._log_name)
-            raise StartFailed("port-taken", "Other programs kept taking the server's port. Try again.")
-        finally:
-            self._starting = False
+            async with limit:
+                return await self._start_anew(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            text = f"{self._title(request)} did not answer within {limit_s} seconds, so it was ended. Try again later."
+            raise StartFailed("start-timeout", text, status=504) from None
+
+    async def _start_anew(self, request: Request) -> str:
+        if self.internal_ssl:
+            raise StartFailed("internal-ssl", "Sessions listen on the loopback address; switch internal_ssl off.")
+        await self._end_leftover()
+        uid, home = await self._account()
+        for _ in range(_PORT_TRIES):
+            try:
+                return await self._start_once(request, uid, home)
+            except _PortTaken:
+                self.log.warning("%s: another program took the port; trying another one", self._log_name)
+        raise StartFailed("port-taken", "Other programs kept taking the server's port. Try again.")
 
     async def _start_once(self, request: Request, uid: int | None, home: Path) -> str:
         title = self._title(request)

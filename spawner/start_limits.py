@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from profiles.model import Catalogue, Profile
+from spawner.overrides import overrides
+from spawner.request import Request
 
-__all__ = ["longest_start_s"]
+__all__ = ["longest_start_s", "start_limit_s"]
 
 
 def longest_start_s(catalogue: Catalogue, default_s: int) -> int:
@@ -22,6 +24,12 @@ def longest_start_s(catalogue: Catalogue, default_s: int) -> int:
             times.append(profile.start_timeout_s)
         times += [int(override["start_timeout"]) for override in _overrides(profile) if "start_timeout" in override]
     return max(times)
+
+
+def start_limit_s(request: Request, catalogue: Catalogue, default_s: int) -> int:
+    """Return how long the start of this request may take: its profile's word, else an override's."""
+    own = catalogue.profiles[request.profile].start_timeout_s
+    return own or int(overrides(request, catalogue).get("start_timeout", default_s))
 
 
 def _overrides(profile: Profile) -> Iterator[Mapping[str, Any]]:

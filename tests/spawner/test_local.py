@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from profiles.model import Catalogue
 from spawner import local
 from spawner.local import LocalSpawner
 from spawner.processes.isolation import Isolation
 from spawner.processes.machine import Machine
 from spawner.refusal import Refusal, StartFailed
-from tests.spawner.local_sessions import until
+from tests.spawner.local_sessions import SERVER, python, until
 from tests.spawner.local_world import FIRST_UID, STEPS, World, ask
 
 pytestmark = pytest.mark.hub  # real processes under accounts of their own: needs root
@@ -136,11 +137,35 @@ async def test_running_out_of_memory_at_start_is_named_with_the_limit(world: Wor
 async def test_a_start_that_takes_too_long_leaves_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, start_timeout=2)
     try:
-        with pytest.raises(TimeoutError):
-            await world.start("silent")
+        error = await failure(world, "silent")
+        assert (error.code, error.text) == (
+            "start-timeout",
+            "JupyterLab did not answer within 2 seconds, so it was ended. Try again later.",
+        )
         assert world.sessions() == []
         assert world.claims() == []
         assert await world.spawner().poll() == 0
+    finally:
+        await world.clear()
+
+
+async def test_a_profile_has_a_time_of_its_own_to_start_in(tmp_path: Path) -> None:
+    world = World(tmp_path, start_timeout=1)
+    slow = {"title": "Slow", "local": {"command": python(f"import time\ntime.sleep(2)\n{SERVER}")}}
+    profiles = {
+        "patient": {"title": "P", "options": {"image": "slow"}, "start_timeout_s": 60},
+        "overridden": {"title": "O", "options": {"image": "slow"}, "kubespawner_override": {"start_timeout": 60}},
+    }
+    made = {"images": {"slow": slow}, "profiles": {**profiles, "silent": {"title": "S", "options": {"image": "slow"}}}}
+    for profile in made["profiles"].values():
+        profile["environment"] = {"MARK": str(tmp_path)}
+    world.config.RequestSpawner.catalogue = Catalogue.model_validate(made)
+    try:
+        for profile in profiles:
+            await world.start(profile, server=profile)
+        assert len(world.sessions()) == 2
+        assert (await failure(world, "silent")).text.startswith("Slow did not answer within 1 seconds")
+        assert world.spawner("ann", "").start_timeout == 1
     finally:
         await world.clear()
 
