@@ -225,6 +225,9 @@ def _local(c: Config, settings: Settings) -> None:
     c.LocalSpawner.homes = str(own.homes or paths.homes)
     c.LocalSpawner.launches = str(paths.launches)
     c.LocalSpawner.isolation = own.isolation
+    # In a sandbox sessions have the hub's own account, which can read these wherever they lie.
+    files = (settings.login.client_secret_file, settings.hub.database_url_file, settings.proxy.api_password_file)
+    c.LocalSpawner.hidden = [str(file) for file in files if file is not None]
     c.LocalSpawner.uid_registry = SqliteUidRegistry(paths.uids_database, first_uid=own.first_uid)
 
 

@@ -132,10 +132,11 @@ class LocalSettings(Configurable):
         Unicode(),
         config=True,
         help="""
-        Directories of which a sandbox (`isolation` `namespace`) shows nothing, beside `state_dir`, the homes of the
-        others and the home of the hub's account.
+        Directories and files of which a sandbox (`isolation` `namespace`) shows nothing, beside `state_dir`, the homes
+        of the others and the home of the hub's account.
 
-        Default: none. Example: `c.LocalSpawner.hidden = ["/srv/secrets"]`
+        Default: none; `hub.config` puts the files with secrets here that the settings name, so add to them.
+        Example: `c.LocalSpawner.hidden.append("/srv/secrets")`
         """,
     )
     shell = Unicode(

@@ -123,7 +123,8 @@ def bubblewrap(
     Parameters
     ----------
     hidden
-        Directories of which nothing is seen: the hub's state, the account's own home.
+        Directories of which nothing is seen: the hub's state, the account's own home; and files that are empty there,
+        because the sandbox's account, which is the hub's, could read them.
     visible
         Directories below hidden ones that the session's programs need; read-only.
     """
@@ -136,6 +137,8 @@ def bubblewrap(
     for path in covered:  # again: state may lie below a directory that has just been made visible
         if any(path.is_relative_to(shown) for shown in visible):
             command += ["--tmpfs", str(path)]
+    for path in sorted({Path(path).resolve() for path in hidden if Path(path).is_file()}):
+        command += ["--ro-bind", "/dev/null", str(path)]
     command += ["--bind", str(home), str(home), "--chdir", str(home), "--", *argv]
     return tuple(command)
 

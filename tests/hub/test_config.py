@@ -195,3 +195,10 @@ def test_a_hub_starts_while_its_provider_is_away_and_says_so(tmp_path: Path) -> 
             browser = bare.browser()
             assert browser.get("/hub/login", params={"next": "/hub/home"}).url.path == "/hub/home"
             bare.close_browsers()
+
+
+def test_files_with_secrets_are_hidden_from_sandboxes_wherever_they_lie(folder: Path) -> None:
+    elsewhere = folder / "elsewhere"
+    elsewhere.write_text("sqlite://")
+    c = configured(folder, hub={"database_url_file": str(elsewhere)})
+    assert c.LocalSpawner.hidden == [str(folder / "state" / "secrets" / "client_secret"), str(elsewhere)]

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,6 +225,26 @@ def test_the_sandbox_outlives_the_hub_and_hides_what_it_must(tmp_path: Path) -> 
     order = [command.index("--tmpfs", command.index("/run")), command.index(str(env)), command.index(str(home))]
     assert order == sorted(order)
     assert command[-2:] == ("--", "program")
+
+
+@pytest.fixture
+def shown() -> Iterator[Path]:
+    """A folder that a sandbox shows; it has a /tmp of its own, where pytest's folders usually are."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_secret_that_lies_elsewhere_is_empty_in_the_sandbox(shown: Path) -> None:
+    home, secret, link = shown / "home", shown / "client-secret", shown / "link"
+    home.mkdir()
+    secret.write_text("of the hub")
+    link.symlink_to(secret)
+    spy = ("/bin/sh", "-c", f"cat {secret}; echo seen")
+    cases = ([[], "of the hubseen\n"], [[secret], "seen\n"], [[shown, secret], "seen\n"], [[link], "seen\n"])
+    for hidden, seen in cases:
+        command = bubblewrap("/usr/bin/bwrap", home=home, hidden=hidden, visible=[], argv=spy)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == seen, done.stderr
 
 
 # --- what is said ------------------------------------------------------------------------------------------------
