@@ -16,6 +16,7 @@ from traitlets.config import Config
 import hub
 import profiles
 from hub.auth.oidc import OIDCAuthenticator
+from hub.proxy import ArmillaryProxy
 from hub.settings import Settings
 from profiles.loader import load as load_catalogue
 
@@ -108,7 +109,7 @@ def page_headers(settings: Settings) -> dict[str, str]:
 
 def _proxy(c: Config, settings: Settings) -> None:
     own = settings.proxy
-    c.JupyterHub.proxy_class = "traefik_file"
+    c.JupyterHub.proxy_class = ArmillaryProxy
     c.TraefikFileProviderProxy.should_start = False
     c.TraefikFileProviderProxy.traefik_api_url = own.api_url
     c.TraefikFileProviderProxy.traefik_api_username = own.api_user

@@ -1,4 +1,4 @@
-"""The two hubs that are compared, each a process of its own on this machine, outside the cluster."""
+"""The hubs that are compared, each a process of its own on this machine, outside the cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from typing import IO
 from tests.bench.installation import install
 from tests.lab.kubernetes import Cluster
 
-__all__ = ["Hub", "running"]
+__all__ = ["HUBS", "OURS", "Hub", "running"]
+
+OURS = "armillary"
+HUBS = {
+    "plain": "KubeSpawner",
+    "quick-proxy": "KubeSpawner, quick proxy",
+    OURS: "Armillary",
+}
+"""The hubs and what they are called in tables: JupyterHub, KubeSpawner and the proxy as they come; the same with a
+proxy whose password is quick to check; ours."""
 
 _HERE = Path(__file__).parent
 _UP_S = 120.0
@@ -32,7 +41,7 @@ class Hub:
     """A hub that runs.
 
     Attributes:
-        name: "plain" or "armillary".
+        name: one of `HUBS`.
         url: where its proxy listens.
         namespace: where its pods are.
         rules: the proxy's file of routes.
@@ -109,14 +118,15 @@ def running(name: str, cluster: Cluster, namespace: str, image: str, folder: Pat
         It did not come up; with the end of its log.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    given = _given(cluster, namespace, image, folder)
-    commands = [[sys.executable, "-m", "jupyterhub", "-f", str(_HERE / f"{name}_config.py")]]
+    given = _given(cluster, namespace, image, folder) | {"BENCH_HUB": name}
+    config = "armillary" if name == OURS else "plain"
+    commands = [[sys.executable, "-m", "jupyterhub", "-f", str(_HERE / f"{config}_config.py")]]
     rules = folder / "rules.toml"
-    if name == "armillary":
+    if name == OURS:
         settings, proxy = install(folder, given)
         commands.insert(0, proxy)
         rules = settings.paths.traefik_rules
-    hub = Hub(name, given["BENCH_URL"], namespace, rules, folder / "hub.log", page_goes_straight_on=name == "armillary")
+    hub = Hub(name, given["BENCH_URL"], namespace, rules, folder / "hub.log", page_goes_straight_on=name == OURS)
     processes: list[subprocess.Popen[bytes]] = []
     with hub.log.open("wb") as log:
         try:

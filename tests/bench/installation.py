@@ -14,7 +14,7 @@ from hub.settings import Settings, load
 __all__ = ["install"]
 
 # The same as in plain_config.py.
-RESOURCES = {"cpu_guarantee": 0.1, "cpu_limit": 2, "mem_guarantee": "512M", "mem_limit": "1G"}
+RESOURCES = {"cpu_guarantee": 0.5, "cpu_limit": 2, "mem_guarantee": "512M", "mem_limit": "1G"}
 
 
 def _catalogue(image: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
     python -m tests.bench.spawn --pairs 40 --write docs/reference/benchmarks
 
-The pairs are interleaved (plain, ours, ours, plain, …). A pair takes about half a minute. Needs what the cluster
-tests need. With `--only plain` or `--only armillary` one hub is looked at, without a comparison.
+Each pair is a start at plain KubeSpawner's hub and one at ours, with one at a third hub that tells where the
+difference comes from; their order changes from round to round. A round takes about half a minute. Needs what the
+cluster tests need. With `--only` one hub is looked at, without a comparison.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -71,7 +73,9 @@ async def _one(place: Place, person: int, pair: int) -> Start:
 
 def _say(start: Start) -> None:
     stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in start.stages.items())
-    print(f"pair {start.pair:3} {start.hub:10} {start.seconds:6.2f} s  load {start.load:4.1f}  ({stages})", flush=True)
+    print(
+        f"round {start.round:3} {start.hub:11} {start.seconds:6.2f} s  load {start.load:4.1f}  ({stages})", flush=True
+    )
 
 
 async def _run(cluster: Cluster, names: Sequence[str], pairs: int, folder: Path) -> list[Start]:
@@ -80,17 +84,18 @@ async def _run(cluster: Cluster, names: Sequence[str], pairs: int, folder: Path)
     starts: list[Start] = []
     async with contextlib.AsyncExitStack() as parts:
         places = [await parts.enter_async_context(_place(name, cluster, image, people, folder)) for name in names]
+        orders = list(itertools.permutations(places))
         for place in places:
             for person in range(people):
                 await _one(place, person, -1)
         for pair in range(pairs):
-            for place in places if pair % 2 == 0 else reversed(places):
+            for place in orders[pair % len(orders)]:
                 starts.append(await _one(place, pair % people, pair))
                 _say(starts[-1])
     return starts
 
 
-def measure(cluster: Cluster, pairs: int, folder: Path, names: Sequence[str] = tuple(report.HUBS)) -> list[Start]:
+def measure(cluster: Cluster, pairs: int, folder: Path, names: Sequence[str] = tuple(hubs.HUBS)) -> list[Start]:
     """Run the benchmark; returns every start. The hubs' state and logs lie in `folder`.
 
     Raises
@@ -112,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it as the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.spawn", description=__doc__.partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=40, help="how many pairs of starts (40)")
-    parser.add_argument("--only", choices=list(report.HUBS), help="look at one hub; no ratio, nothing is written")
+    parser.add_argument("--only", choices=list(hubs.HUBS), help="look at one hub; no ratio, nothing is written")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write spawn.md and spawn.json there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the hubs' state and logs there")
     given = parser.parse_args(arguments)
@@ -125,11 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="armillary-bench-") as temporary:
             folder = (given.keep or Path(temporary)).resolve()
-            starts = measure(cluster, given.pairs, folder, [given.only] if given.only else list(report.HUBS))
+            starts = measure(cluster, given.pairs, folder, [given.only] if given.only else list(hubs.HUBS))
         if given.only:
             return 0
-        result = report.ratio(starts)
-        print(f"\nours / plain: {result.value:.2f} (95 % interval {result.low:.2f} to {result.high:.2f})")
+        print()
+        for baseline in hubs.HUBS.keys() - {hubs.OURS}:
+            print(f"ours / {hubs.HUBS[baseline]}: {report.said(report.ratio(starts, baseline))}")
         if given.write:
             print(f"written: {report.write(starts, _conditions(cluster), given.write)}")
     finally:
