@@ -18,6 +18,7 @@ from hub.auth.problems import Garbled, LoginProblem, NotAllowed, StrayCallback, 
 COOKIE = "armillary-login-"
 ATTEMPT_S = 600  # how long a login at the provider may take
 MOST_ATTEMPTS = 8  # logins begun at once in one browser; more would swell its requests
+LONGEST_NEXT = 2000  # in a cookie's 4096 bytes: base64 of it, the random values and the signature
 # RFC 6749 4.1.2.1 and OpenID Connect Core 3.1.2.6: what the provider may say instead of a code.
 UNAVAILABLE = frozenset({"temporarily_unavailable", "server_error"})
 DENIED = frozenset({"access_denied", "consent_required", "interaction_required", "login_required"})
@@ -96,7 +97,7 @@ class OIDCLoginHandler(LoginPages, OAuthLoginHandler):  # type: ignore[misc]  # 
     async def get(self) -> None:
         """Begin a login; `?as=other` has the provider ask again who is there."""
         metadata = await self.authenticator.provider.metadata()
-        attempt = Attempt.begin(self._get_next_url() or "")
+        attempt = Attempt.begin(self._get_next_url())
         self._drop_old_attempts()
         kept = json.dumps(asdict(attempt))
         self._set_cookie(attempt.cookie, kept, expires_days=ATTEMPT_S / 86_400, path=self.hub.base_url)
@@ -115,6 +116,14 @@ class OIDCLoginHandler(LoginPages, OAuthLoginHandler):  # type: ignore[misc]  # 
             parameters["prompt"] = "login"
         self.set_header("Cache-Control", "no-store")
         self.redirect(add_query(metadata.authorization_endpoint, parameters))
+
+    def _get_next_url(self) -> str:
+        """As oauthenticator's, a path of this site; nothing where it is no URL, or fits into no header or cookie."""
+        try:
+            url = super()._get_next_url() or ""
+        except ValueError:
+            return ""
+        return url if url.isprintable() and len(json.dumps(url)) <= LONGEST_NEXT else ""
 
     def _drop_old_attempts(self) -> None:
         begun = sorted(name for name in self.request.cookies if name.startswith(COOKIE))

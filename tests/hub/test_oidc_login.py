@@ -139,7 +139,8 @@ def test_what_goes_to_the_provider_is_what_the_standards_ask_for(hub: BareHub, f
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example.org/", "//evil.example.org", "/\\evil.example.org", "\\\\evil"]
+    "target",
+    ["https://evil.example.org/", "//evil.example.org", "/\\evil.example.org", "\\\\evil", "//[::1", "/\x0b/evil"],
 )
 def test_nobody_is_led_to_another_site_after_login(hub: BareHub, fake: FakeProvider, target: str) -> None:
     browser = hub.browser()
@@ -150,6 +151,13 @@ def test_nobody_is_led_to_another_site_after_login(hub: BareHub, fake: FakeProvi
     assert page.status_code == 302
     assert location.startswith("/")
     assert not location.startswith(("//", "/\\"))
+
+
+def test_a_cookie_that_no_browser_would_keep_is_not_sent(hub: BareHub, fake: FakeProvider) -> None:
+    page = hub.browser().get("/hub/oauth_login", params={"next": "/hub/" + "é" * 1000}, follow_redirects=False)
+    assert len(page.headers["set-cookie"]) < 4096
+    page = hub.browser().get("/hub/oauth_login", params={"next": "/hub/" + "e" * 1990}, follow_redirects=False)
+    assert 2600 < len(page.headers["set-cookie"]) < 4096
 
 
 def test_two_tabs_can_log_in_at_once(hub: BareHub, fake: FakeProvider) -> None:
