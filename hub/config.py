@@ -18,6 +18,7 @@ import profiles
 from hub.auth.oidc import OIDCAuthenticator
 from hub.proxy import ArmillaryProxy
 from hub.settings import Settings
+from hub.settings.values import is_loopback, split_url
 from profiles.loader import load as load_catalogue
 
 SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
@@ -218,9 +219,12 @@ def _local(c: Config, settings: Settings) -> None:
     c.JupyterHub.spawner_class = LocalSpawner
     own = settings.local
     try:
-        detect(own.isolation)  # kept for the spawners: here nobody waits for the hub's event loop yet
+        # kept for the spawners: here nobody waits for the hub's event loop yet
+        separation = detect(own.isolation).isolation
     except IsolationError as error:
         raise ConfigError(f"local.isolation: {error}") from error
+    if separation.kind == "shared":
+        only_on_loopback(settings)
     paths = settings.paths
     c.LocalSpawner.state_dir = str(settings.state_dir)
     c.LocalSpawner.homes = str(own.homes or paths.homes)
@@ -230,6 +234,17 @@ def _local(c: Config, settings: Settings) -> None:
     files = (settings.login.client_secret_file, settings.hub.database_url_file, settings.proxy.api_password_file)
     c.LocalSpawner.hidden = [str(file) for file in files if file is not None]
     c.LocalSpawner.uid_registry = SqliteUidRegistry(paths.uids_database, first_uid=own.first_uid)
+
+
+def only_on_loopback(settings: Settings) -> None:
+    """Raise ConfigError where the site can be reached from outside; for machines on which all share one account."""
+    for name, url in (("bind_url", settings.proxy_bind_url), ("hub.bind_url", settings.hub.bind_url)):
+        if not is_loopback(split_url(url).hostname):
+            raise ConfigError(
+                f"all users share one Unix account on this machine, so the site may listen on loopback only, and "
+                f"{name} is {url}: set it to http://127.0.0.1:PORT, or run as root or with bubblewrap, which keep "
+                "people apart"
+            )
 
 
 def _kubernetes(c: Config, settings: Settings) -> None:

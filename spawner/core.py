@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from jupyterhub import __version__ as jupyterhub_version
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
+from sqlalchemy.orm import object_session
 from traitlets import Bool, Instance, List, Unicode, default
 
 from profiles.access import Person
@@ -184,7 +185,11 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     def _remember(self, chosen: dict[str, Any]) -> None:
         self.user_options = chosen
         if self.orm_spawner is not None:
-            self.orm_spawner.user_options = chosen  # JupyterHub commits right after start() begins
+            self.orm_spawner.user_options = chosen
+            # At once: the next request that JupyterHub handles rolls back whatever is not committed (base.py, prepare).
+            session = object_session(self.orm_spawner)
+            if session is not None:
+                session.commit()
 
     def _options_are_new(self) -> bool:
         """Return whether the options came with this very request, and are not those saved from an earlier one.

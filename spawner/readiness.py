@@ -60,7 +60,7 @@ async def wait_until_answering(
     over = False
 
     async def look() -> None:
-        while not over and not await answers(url, ssl_options=ssl_options):
+        while not over and not await answers(url, ssl_options=ssl_options):  # noqa: ASYNC110  # nobody says when
             await asyncio.sleep(every_s)
 
     looking = asyncio.ensure_future(look())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import profiles
+from hub.config import ConfigError, only_on_loopback
 from hub.launch import ports
 from hub.launch.accounts import ADMIN_GROUP, MEMBER_GROUPS, passwords
 from hub.launch.canaille import CLIENT_ID, Provider, provider_host, signing_key
@@ -23,6 +24,8 @@ from hub.settings import Loaded, Settings, load_with_origins
 from hub.settings.values import is_loopback, split_url
 from profiles.loader import CatalogueError
 from profiles.loader import load as load_catalogue
+from spawner.processes.isolation import IsolationError
+from spawner.processes.machine import detect
 
 CODE = Path(__file__).resolve().parents[2]
 PROVIDER_PORT = 8002
@@ -127,8 +130,20 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
         overrides |= _login(provider, settings, loaded)
     _check_catalogue(settings)
     final = load_with_origins(None, {**environ, **overrides}).settings
+    _check_isolation(final)
     proxy = Proxy(final.proxy_bind_url, final.proxy.api_url, final.paths.traefik_static, final.paths.traefik_rules)
     return Plan(final, overrides, proxy, provider, _config(wishes))
+
+
+def _check_isolation(settings: Settings) -> None:
+    """Raise Problem where the hub would refuse to start for how it keeps people apart: it would only log that."""
+    if settings.engine != "local":
+        return
+    try:
+        if detect(settings.local.isolation).isolation.kind == "shared":
+            only_on_loopback(settings)
+    except (IsolationError, ConfigError) as error:
+        raise Problem(str(error)) from None
 
 
 def _check_catalogue(settings: Settings) -> None:

@@ -202,3 +202,11 @@ def test_files_with_secrets_are_hidden_from_sandboxes_wherever_they_lie(folder: 
     elsewhere.write_text("sqlite://")
     c = configured(folder, hub={"database_url_file": str(elsewhere)})
     assert c.LocalSpawner.hidden == [str(folder / "state" / "secrets" / "client_secret"), str(elsewhere)]
+
+
+def test_people_who_share_an_account_are_reached_from_this_machine_only(folder: Path) -> None:
+    configured(folder, local={"isolation": "shared"})
+    with pytest.raises(ConfigError, match=r"share one Unix account.*bind_url is http://0\.0\.0\.0:8000"):
+        configured(folder, local={"isolation": "shared"}, bind_url="http://0.0.0.0:8000")
+    with pytest.raises(ConfigError, match=r"hub\.bind_url"):
+        configured(folder, local={"isolation": "shared"}, hub={"bind_url": "http://0.0.0.0:8081"})

@@ -15,7 +15,9 @@ NAME = "researcher-1"
 BAD: list[Any] = [
     pytest.param({"profile": "nosuch"}, 400, "unknown-profile", "There is no profile 'nosuch'.", id="profile"),
     pytest.param({"colour": "red"}, 400, "unknown-option", "has no option 'colour'.", id="key"),
-    pytest.param({"image": "evil.example/any"}, 400, "unknown-choice", "has no choice 'evil.example/any'.", id="choice"),
+    pytest.param(
+        {"image": "evil.example/any"}, 400, "unknown-choice", "has no choice 'evil.example/any'.", id="choice"
+    ),
     pytest.param({"cpu": "9999"}, 400, "unknown-choice", "has no choice '9999'.", id="number"),
     pytest.param({"cpu": "{x}"}, 400, "bad-value", "'{x}' is not a number", id="braces"),
     pytest.param({"memory": "<script>alert(1)</script>"}, 400, "bad-value", "is not a number", id="html"),
@@ -110,7 +112,9 @@ def test_a_link_refuses(
 
 def test_refusals_are_never_counted_as_failures_of_the_hub(site: Site) -> None:
     metrics = site.api("GET", "/../metrics")
-    counts = [line for line in metrics.text.splitlines() if line.startswith("jupyterhub_server_spawn_duration_seconds_count")]
+    counts = [
+        line for line in metrics.text.splitlines() if line.startswith("jupyterhub_server_spawn_duration_seconds_count")
+    ]
     lines = [line for line in counts if not line.endswith(" 0.0")]
     assert any('reason="unknown-profile"' in line and 'status="failure"' in line for line in lines), lines
     assert not any('status="error"' in line for line in lines), lines
@@ -125,7 +129,9 @@ def test_saved_options_that_are_gone_start_the_default_with_a_notice(site: Site,
     # what an older catalogue would have left behind
     change_saved_options(site, name, {"profile": "retired", "gpu": "v100"})
     client = site.login(name)
-    assert "Your last choice is no longer possible: There is no profile &#39;retired&#39;" in client.get("/hub/spawn").text
+    assert (
+        "Your last choice is no longer possible: There is no profile &#39;retired&#39;" in client.get("/hub/spawn").text
+    )
     client.close()
     assert site.api("POST", f"/users/{name}/server").status_code in (201, 202)
     wait_for(lambda: site.server(name).get("ready"), "the session", 90)

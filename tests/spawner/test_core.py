@@ -1,10 +1,15 @@
 """What both engines share: which options count as new, what is remembered, and patience after a restart."""
 
 import asyncio
+from collections.abc import Iterator
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyterhub import orm
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 from tornado.web import HTTPError
 
 from spawner.core import RequestSpawner
@@ -29,14 +34,30 @@ class Idle(RequestSpawner):
         return self.status
 
 
-class OrmSpawner(SimpleNamespace):
-    """The columns of JupyterHub's row that we touch."""
+DATABASE: list[Session] = []
+
+
+@pytest.fixture(autouse=True)
+def _database() -> Iterator[None]:
+    """JupyterHub's own tables, in memory."""
+    engine = create_engine("sqlite://")
+    orm.Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        DATABASE[:] = [session]
+        yield
+    engine.dispose()
+
+
+def row_of(user_options: dict[str, Any], last_activity: datetime | None) -> orm.Spawner:
+    """A row as JupyterHub keeps one for each server."""
+    row = orm.Spawner(name="", user_options=user_options, last_activity=last_activity)
+    DATABASE[0].add(row)
+    DATABASE[0].commit()
+    return row
 
 
 def spawner(*, saved: dict[str, Any] | None = None, started_before: bool = True, handler: Any = None) -> Idle:
-    row = OrmSpawner(
-        user_options=saved or {}, last_activity="2026-01-01" if started_before else None, server=None, name=""
-    )
+    row = row_of(saved or {}, datetime(2026, 1, 1) if started_before else None)
     user = SimpleNamespace(name="ann", groups=[SimpleNamespace(name="researchers")], admin=False)
     made = Idle(orm_spawner=row, catalogue=catalogue(), user=user)
     made.handler = handler
@@ -107,6 +128,8 @@ async def test_options_given_when_a_named_server_was_created_are_new() -> None:
 async def test_what_is_remembered_is_the_whole_request() -> None:
     made = spawner(handler=asked_by_rest({"cpu": 2}))
     await decided(made, {"cpu": 2})
+    # JupyterHub rolls back what is not committed before it handles the next request
+    DATABASE[0].rollback()
     assert made.orm_spawner.user_options == {"profile": "cpu", "image": "lab", "cpu": "2", "memory": "2Gi"}
 
 
