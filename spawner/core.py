@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from jupyterhub import __version__ as jupyterhub_version
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
-from sqlalchemy.orm import object_session
+from sqlalchemy import inspect
 from traitlets import Bool, Instance, List, Unicode, default
 
 from profiles.access import Person
@@ -187,9 +187,9 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         if self.orm_spawner is not None:
             self.orm_spawner.user_options = chosen
             # At once: the next request that JupyterHub handles rolls back whatever is not committed (base.py, prepare).
-            session = object_session(self.orm_spawner)
-            if session is not None:
-                session.commit()
+            row = inspect(self.orm_spawner, raiseerr=False)
+            if row is not None and row.session is not None:
+                row.session.commit()
 
     def _options_are_new(self) -> bool:
         """Return whether the options came with this very request, and are not those saved from an earlier one.

@@ -208,7 +208,8 @@ def _login(provider: Provider, settings: Settings, loaded: Loaded) -> dict[str, 
 
 
 def _config(wishes: Wishes) -> Path:
-    usual = [folder / "jupyterhub_config.py" for folder in (Path.cwd(), CODE)]
+    # beside the settings, in the checkout, or where the wheel puts it
+    usual = [folder / "jupyterhub_config.py" for folder in (Path.cwd(), CODE, Path(__file__).parent)]
     candidates = [wishes.config] if wishes.config else usual
     for candidate in candidates:
         if candidate.is_file():

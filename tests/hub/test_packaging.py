@@ -52,6 +52,7 @@ def test_every_file_of_the_packages_is_in_it_and_nothing_else(wheel: Path) -> No
     assert {str(path) for path in files if path.suffix in {".py", ".html", ".css", ".yaml", ".typed"}} <= names
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
     needed = {"profiles/catalogue.yaml", "hub/templates/page.html", "hub/templates/armillary.css"}
+    needed |= {"hub/launch/jupyterhub_config.py"}  # what `armillary run` gives the hub where there is no checkout
     assert needed | {"spawner/templates/form.html"} | {f"{package}/py.typed" for package in PACKAGES} <= names
 
 

@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 
-from tests.lab import build, cache, chromium, images, kubernetes
+from tests.lab import build, cache, canaille, chromium, images, kubernetes
 from tests.lab.errors import LabError, LabUnavailable
 
-_PARTS = ("kubernetes", "images", "chromium")
+_PARTS = ("kubernetes", "images", "canaille", "chromium")
 
 
 def _up(parts: list[str]) -> None:
     if "chromium" in parts:
         print(f"chromium: {chromium.path()}")
+    if "canaille" in parts:
+        print(canaille.up())
     if "images" in parts and "kubernetes" not in parts:
         for name in images.names():
             print(f"image {name}: {images.archive(name)[1]}")

@@ -38,12 +38,13 @@ def _require_machine() -> None:
     packages.install(packages.CLUSTER)
 
 
-def _make_run_folder() -> None:
+def make_run_folder() -> None:
+    """Makes the folder of everything that runs; in memory where root has enough of it."""
     run = cache.run_folder()
     if run.exists() and not (run / _OURS).exists() and any(run.iterdir()):
         raise LabError(f"{run} is not empty and not the lab's; name another folder in ARMILLARY_LAB_RUN")
     run.mkdir(parents=True, exist_ok=True)
-    if not any(run.iterdir()) and _free_memory() > _MEMORY_FOR_TMPFS:
+    if os.geteuid() == 0 and not any(run.iterdir()) and _free_memory() > _MEMORY_FOR_TMPFS:
         # Images are thousands of small files, and a disk that others use makes minutes of them.
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "armillary-lab", str(run)], check=True)
     (run / _OURS).write_text(processes.boot_id())
@@ -86,7 +87,7 @@ def _start() -> Cluster:
     programs, name_server, simulator = build.kubernetes(), build.coredns(), build.kwok()
     build.helm()
     pause, pause_archive = images.pause_archive()
-    _make_run_folder()
+    make_run_folder()
     network.up(cache.run_folder() / "cni")
     issuer = authority()
     control_plane.start_etcd()
@@ -196,7 +197,7 @@ def leftovers() -> list[str]:
 def status() -> str:
     """What runs, in a few lines."""
     lines = []
-    for name in DAEMONS:
+    for name in sorted({*DAEMONS, *processes.names()}, key=lambda name: (name not in DAEMONS, name)):
         pid = processes.running(name)
         lines.append(f"{name:<24} " + (f"runs, process {pid}" if pid else "does not run"))
     if is_up():
