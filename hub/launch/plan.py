@@ -29,6 +29,9 @@ from spawner.processes.machine import detect
 
 CODE = Path(__file__).resolve().parents[2]
 PROVIDER_PORT = 8002
+# Below 1024 no session's account can listen (Linux, ip(7)): nobody takes the hub's place, and gets everybody's
+# login cookies, in the seconds in which it restarts.
+GUARDED = {"hub": 881, "proxy": 899}
 DEFAULT_STATE_VARIABLE = "ARMILLARY_LAUNCH_DEFAULT_STATE"  # set by bootstrap.py: for root not always the checkout
 # Of a hub that we may be running inside of: its addresses and tokens must not reach ours.
 NEEDED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -117,7 +120,7 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
     internal = ports.InternalPorts(settings.paths.root / "ports.json", frozenset(taken))
     for key, name, url in (("hub", "bind_url", settings.hub.bind_url), ("proxy", "api_url", settings.proxy.api_url)):
         if (key, name) not in loaded.origins:
-            port = internal.pick(key, split_url(url).port or 0)
+            port = internal.pick(key, GUARDED[key] if _guards(settings) else split_url(url).port or 0)
             overrides[f"ARMILLARY_{key.upper()}__{name.upper()}"] = _with_port(url, port)
     keep(settings.paths.cookie_secret, token)
     keep(settings.paths.auth_state_keys, token)
@@ -133,6 +136,11 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
     _check_isolation(final)
     proxy = Proxy(final.proxy_bind_url, final.proxy.api_url, final.paths.traefik_static, final.paths.traefik_rules)
     return Plan(final, overrides, proxy, provider, _config(wishes))
+
+
+def _guards(settings: Settings) -> bool:
+    """Whether ports below 1024 are ours alone: as root, with sessions under accounts of their own."""
+    return settings.engine == "local" and os.geteuid() == 0 and settings.local.isolation in ("auto", "uid")
 
 
 def _check_isolation(settings: Settings) -> None:

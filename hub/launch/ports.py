@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def need(host: str, port: int, option: str) -> None:
 
 def next_free(host: str, start: int, avoid: frozenset[int] = frozenset()) -> int:
     """Find the first free port from `start` upwards."""
-    for port in range(max(start, 1024), min(start + 500, 65536)):
+    lowest = 1 if os.geteuid() == 0 else 1024
+    for port in range(max(start, lowest), min(start + 500, 65536)):
         if port not in avoid and is_free(host, port):
             return port
     raise Problem(f"no free port between {start} and {start + 500}")

@@ -147,3 +147,15 @@ def test_site_and_provider_share_no_cookies(site_host: str) -> None:
 
 def test_a_name_of_another_machine_is_nowhere_to_listen() -> None:
     assert addresses("192.0.2.7") == []
+
+
+def test_no_session_can_take_the_hubs_place_while_it_restarts(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root the internal ports are below 1024, where no account of a session may listen."""
+    port, other = free_ports(2)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("hub.launch.ports.is_free", lambda host, port: True)
+    guarded = make({}, port=port).settings
+    assert (guarded.hub.bind_url, guarded.proxy.api_url) == ("http://127.0.0.1:881", "http://127.0.0.1:899")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    ordinary = make({"ARMILLARY_STATE_DIR": "other"}, port=other).settings
+    assert (ordinary.hub.bind_url, ordinary.proxy.api_url) == ("http://127.0.0.1:8081", "http://127.0.0.1:8099")
