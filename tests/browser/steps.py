@@ -3,7 +3,7 @@
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.conftest import DESKTOP, PHONE, theme
 from tests.hub.site import Site
@@ -33,8 +33,16 @@ def in_lab(page: Page) -> None:
 def stop(page: Page, site: Site) -> None:
     """Stop the session on the home page and wait until it has ended."""
     page.goto(f"{site.url}/hub/home")
+    asked: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept()
+
+    page.once("dialog", agree)
     page.get_by_role("button", name="Stop and lose unsaved work").click()
     expect(page.get_by_role("button", name="Stop and lose unsaved work")).to_be_hidden(timeout=30_000)
+    assert asked == ["Stop your session? Kernels and terminals end, and what is not saved is lost. Files are kept."]
 
 
 def accessible(page: Page) -> None:

@@ -42,6 +42,10 @@ def test_login_form_jupyterlab_cell_stop_logout(page: Page, site: Site, shots: S
     accessible(page)
     fits(page)
     shots.take_all(page, "home")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Stop and lose unsaved work").click()
+    page.wait_for_timeout(500)
+    assert site.server("researcher-1").get("ready"), "who says no keeps the session"
     stop(page, site)
     assert not site.server("researcher-1").get("ready")
 
