@@ -177,7 +177,8 @@ class LocalSettings(Configurable):
     @default("cmd")
     def _cmd_default(self) -> list[str]:
         # -P: a file json.py in the person's home must not take the place of the standard library's.
-        return [sys.executable, "-P", "-m", "jupyterhub.singleuser"]
+        # No news: JupyterLab would ask each person whether to fetch them from outside (LabApp.news_url).
+        return [sys.executable, "-P", "-m", "jupyterhub.singleuser", "--LabApp.news_url=None"]
 
     @default("env_keep")
     def _env_keep_default(self) -> list[str]:
