@@ -177,8 +177,7 @@ class LocalSettings(Configurable):
     @default("cmd")
     def _cmd_default(self) -> list[str]:
         # -P: a file json.py in the person's home must not take the place of the standard library's.
-        # No news: JupyterLab would ask each person whether to fetch them from outside (LabApp.news_url).
-        return [sys.executable, "-P", "-m", "jupyterhub.singleuser", "--LabApp.news_url=None"]
+        return [sys.executable, "-P", "-m", "jupyterhub.singleuser"]
 
     @default("env_keep")
     def _env_keep_default(self) -> list[str]:
