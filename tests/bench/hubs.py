@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from tests.bench.installation import install
-from tests.lab.kubernetes import Cluster
+from tests.hub.site import free_ports
+from tests.lab.cluster import Cluster
 
 __all__ = ["HUBS", "OURS", "Hub", "running"]
 
@@ -56,17 +56,6 @@ class Hub:
     rules: Path
     log: Path
     page_goes_straight_on: bool
-
-
-def _free_ports(address: str, count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((address, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _tail(log: Path, lines: int = 25) -> str:
@@ -141,8 +130,8 @@ def running(name: str, cluster: Cluster, namespace: str, image: str, folder: Pat
 
 def _given(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[str, str]:
     """What the configuration files are told, by the environment."""
-    public, api = _free_ports(cluster.bridge_address, 2)
-    (proxy_api,) = _free_ports("127.0.0.1", 1)
+    public, api = free_ports(2, cluster.bridge_address)
+    (proxy_api,) = free_ports(1)
     given = {
         "BENCH_FOLDER": folder,
         "BENCH_URL": f"http://{cluster.bridge_address}:{public}",

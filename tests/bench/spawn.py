@@ -26,7 +26,7 @@ from tests.bench.client import Browser
 from tests.bench.pods import Watcher, watching
 from tests.bench.report import Conditions, Start
 from tests.lab import kubernetes
-from tests.lab.kubernetes import Cluster
+from tests.lab.cluster import Cluster
 
 __all__ = ["measure"]
 

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import httpx
 from websockets.asyncio.client import connect
 
 from tests.bench.installation import install
+from tests.hub.site import free_ports
 from tests.lab.cluster import Cluster
 
 __all__ = ["KubeHub", "running"]
@@ -35,8 +35,8 @@ class KubeHub:
 
     def __init__(self, cluster: Cluster, namespace: str, image: str, folder: Path) -> None:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
-        public, api = _free_ports(cluster.bridge_address, 2)
-        (proxy_api,) = _free_ports("127.0.0.1", 1)
+        public, api = free_ports(2, cluster.bridge_address)
+        (proxy_api,) = free_ports(1)
         self.url = f"http://{cluster.bridge_address}:{public}"
         self.token = secrets.token_hex(16)
         given = {
@@ -197,14 +197,3 @@ def running(cluster: Cluster, namespace: str, folder: Path) -> Iterator[KubeHub]
         yield hub
     finally:
         hub.down()
-
-
-def _free_ports(address: str, count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((address, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

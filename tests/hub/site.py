@@ -52,12 +52,12 @@ def wait_for(what: Callable[[], Any], why: str, timeout_s: float = 60.0, every_s
         time.sleep(every_s)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """Return ports of an address of this machine that are free now, all different."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, 0))
         return [int(probe.getsockname()[1]) for probe in sockets]
 
 
