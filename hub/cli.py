@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from hub.settings import Settings, SettingsError, load_with_origins
@@ -18,6 +18,9 @@ LAUNCHER = {
     "run": "start everything on this machine: proxy, hub and, unless there is one, an OpenID provider",
     "clean": "remove everything that `run` keeps: homes, accounts, secrets, logs",
 }
+
+# Modules with commands of their own; each has `add(commands)`, and imports what is slow only when it is run.
+PARTS: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -56,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="print the settings in effect and where each comes from")
     settings.set_defaults(do=_settings)
     settings.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: armillary.yaml, if there is one")
+    for part in PARTS:
+        import_module(part).add(commands)
     return parser
 
 

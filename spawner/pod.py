@@ -171,7 +171,7 @@ def with_device(pod: Pod, device: KubernetesDevice, count: int) -> Pod:
         pod.spec.tolerations = [*(pod.spec.tolerations or []), *wanted]
     if device.runtime_class:
         pod.spec.runtime_class_name = device.runtime_class
-    return pod if device.resource.startswith("nvidia.com/") else without_devices(pod)
+    return pod if (device.resource or "").startswith("nvidia.com/") else without_devices(pod)
 
 
 def without_devices(pod: Pod) -> Pod:

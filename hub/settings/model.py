@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from hub.settings.background import ControllerSettings, DatabaseSettings, ServiceSettings
 from hub.settings.login import LoginSettings
 from hub.settings.sections import (
     HubSettings,
@@ -58,6 +59,9 @@ class Settings(Section):
     servers: ServerSettings = Field(ServerSettings(), description="What holds for every server.")
     local: LocalSettings = Field(LocalSettings(), description="The local engine.")
     kubernetes: KubernetesSettings = Field(KubernetesSettings(), description="The kubernetes engine.")
+    database: DatabaseSettings = Field(DatabaseSettings(), description="Armillary's own database.")
+    service: ServiceSettings = Field(ServiceSettings(), description="REST API and pages beside the hub's.")
+    controller: ControllerSettings = Field(ControllerSettings(), description="The loops that count and act.")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

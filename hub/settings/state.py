@@ -16,6 +16,11 @@ class StatePaths:
         return self.root / "hub.sqlite"
 
     @property
+    def database(self) -> Path:
+        """Armillary's own SQLite database."""
+        return self.root / "armillary.sqlite"
+
+    @property
     def uids_database(self) -> Path:
         """Which Unix uid belongs to whom (local engine, started as root)."""
         return self.root / "uids.sqlite"
@@ -79,3 +84,8 @@ class StatePaths:
     def client_secret(self) -> Path:
         """Secret of the hub at the demonstration's OpenID provider."""
         return self.secrets / "client_secret"
+
+    @property
+    def service_token(self) -> Path:
+        """Token by which service and hub know each other."""
+        return self.secrets / "service_token"

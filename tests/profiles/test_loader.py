@@ -220,7 +220,7 @@ def test_bad_profiles(body: str, place: str, said: str) -> None:
         ("accelerators", "a: {title: A, share: true}", "a.share", "is no share of a card"),
         ("accelerators", "a: {title: A, share: nan}", "a.share", "is no share of a card"),
         ("accelerators", "a: {title: A, memory: 40}", "a.memory", "did you mean 40Gi?"),
-        ("accelerators", "a: {title: A, kubernetes: {}}", "a.kubernetes", "needs 'resource'"),
+        ("accelerators", "a: {title: A, kubernetes: {}}", "a.kubernetes", "write one of `resource`"),
         ("accelerators", "a: {title: A, kubernetes: {resource: gpu}}", "a.kubernetes.resource", "it has no domain"),
         (
             "accelerators",

@@ -1,0 +1,1 @@
+"""What accelerators there are and which of them are free: counted, published, and read by everybody else."""

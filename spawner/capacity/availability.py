@@ -1,0 +1,88 @@
+"""What is free for whom: a snapshot and the reservations that it does not show yet. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from profiles.model import NO_ACCELERATOR
+from spawner.capacity.model import Count, Snapshot
+from spawner.reservation import Reservation
+
+__all__ = ["Availability", "Free"]
+
+
+@dataclass(frozen=True)
+class Free:
+    """One accelerator as a person sees it: `free` of `total`, of which `mine` are theirs and `others` somebody else's.
+
+    `free` is None where nobody can tell now (`why` says it in words): it is never a number then.
+    """
+
+    free: int | None
+    total: int
+    mine: int = 0
+    others: int = 0
+    held_back: int = 0
+    why: str = ""
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What a reader knows at one moment.
+
+    Parameters
+    ----------
+    snapshot
+        The newest one that was published; None: there never was one.
+    fresh
+        Whether it may be taken for the truth: it is young, and its source was seen.
+    as_of
+        When it was last known to be true, in UTC.
+    reservations
+        All that are held.
+    """
+
+    snapshot: Snapshot | None = None
+    fresh: bool = False
+    as_of: datetime | None = None
+    reservations: tuple[Reservation, ...] = ()
+
+    def count(self, accelerator: str | None) -> Count | None:
+        """Return the published count (`None`: of sessions without accelerator); None where there is none."""
+        return None if self.snapshot is None else self.snapshot.accelerators.get(accelerator or NO_ACCELERATOR)
+
+    def unseen(self, accelerator: str | None) -> int:
+        """Return how many were granted that the snapshot still counts as free."""
+        return sum(held.count for held in self.reservations if held.accelerator == accelerator and not held.seen)
+
+    def free(self, accelerator: str, user: str = "") -> Free:
+        """Return how many are free, and how many this person has."""
+        count = self.count(accelerator)
+        mine = sum(held.count for held in self.reservations if held.accelerator == accelerator and held.user == user)
+        if count is None:
+            return Free(None, 0, mine, why="it is not counted yet")
+        if count.unknown:
+            return Free(None, count.total, mine, why=count.unknown, simulated=count.simulated)
+        unseen = self.unseen(accelerator)
+        used = count.used_by_us + count.used_by_others + unseen
+        seen = Free(
+            max(0, count.free - unseen),
+            count.total,
+            mine,
+            max(0, used - mine),
+            count.held_back,
+            simulated=count.simulated,
+        )
+        if not self.fresh:
+            return Free(
+                None,
+                seen.total,
+                mine,
+                seen.others,
+                seen.held_back,
+                why="the counts are old",
+                simulated=seen.simulated,
+            )
+        return seen

@@ -1,0 +1,29 @@
+"""What was granted and not yet given back. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Reservation"]
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The hold of one start on cards, cpu and memory.
+
+    `id` is the start's spawn id: unique, and what the pod (annotation) or the launch record carries too. `cpu_m` in
+    thousandths of a core and `memory` in bytes; None where the profile leaves it to the deployer. `devices` are the
+    uuids of this machine's devices, one per accelerator (local engine). `seen`: the published snapshot counts it
+    already; others have to be taken off its free counts.
+    """
+
+    id: str
+    user: str
+    server: str
+    profile: str
+    accelerator: str | None = None
+    count: int = 0
+    cpu_m: int | None = None
+    memory: int | None = None
+    devices: tuple[str, ...] = ()
+    seen: bool = False
