@@ -5,7 +5,7 @@ way round.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -26,19 +26,25 @@ from profiles.model import (
 from profiles.overrides import kubernetes_only
 from profiles.quantities import format_cpu, format_memory, say_memory
 
-__all__ = ["Offer", "OptionOffer", "ProfileOffer", "offers"]
-
-NO_LOCAL_ACCELERATOR = "this machine hands out no accelerators"
+__all__ = ["Offer", "OptionOffer", "ProfileOffer", "most_at_once", "offers", "title_of"]
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One thing to pick; a reason says, in words for the person, why it may not be picked."""
+    """One thing to pick; a reason says, in words for the person, why it may not be picked.
+
+    The rest is about accelerators. A simulated one has the word in its title too, so that it is read wherever the
+    title is. `at_most` is how many one session can have where the catalogue knows it, else None. `family` is what
+    belongs together, such as A100.
+    """
 
     key: str
     title: str
     description: str
     reason: str | None
+    simulated: bool = field(default=False, kw_only=True)
+    at_most: int | None = field(default=None, kw_only=True)
+    family: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -119,12 +125,35 @@ class _Asker:
         if key == NO_ACCELERATOR:
             return Offer(key, "None", "CPU only", None)
         card = self.catalogue.accelerators[key]
-        return Offer(key, card.title, card.description, self.refuses(card.access) or self._not_handed_out(card))
+        return Offer(
+            key,
+            title_of(card, self.engine),
+            card.description,
+            self.refuses(card.access) or self._not_handed_out(card),
+            simulated=_is_simulated(card, self.engine),
+            at_most=most_at_once(card, self.engine),
+            family=card.family,
+        )
 
     def _not_handed_out(self, card: Accelerator) -> str | None:
         if self.engine == "local":
-            return NO_LOCAL_ACCELERATOR
+            return f"this machine hands out no {card.title}" if card.local is None and card.simulated is None else None
         return "this cluster hands it out in no way that the catalogue knows" if card.kubernetes is None else None
+
+
+def _is_simulated(card: Accelerator, engine: Engine) -> bool:
+    return engine == "local" and card.simulated is not None
+
+
+def title_of(card: Accelerator, engine: Engine) -> str:
+    """What an accelerator is called on the engine's pages: its title, and that it is simulated where it is."""
+    return f"{card.title} (simulated)" if _is_simulated(card, engine) else card.title
+
+
+def most_at_once(card: Accelerator, engine: Engine) -> int | None:
+    """How many one session can have at most as far as the catalogue knows; None: it does not say."""
+    known = [card.per_node, card.simulated.count if card.simulated and engine == "local" else None]
+    return min((number for number in known if number is not None), default=None)
 
 
 def _profile_offer(key: str, profile: Profile, asker: _Asker, *, default: bool) -> ProfileOffer:

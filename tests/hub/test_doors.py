@@ -24,7 +24,7 @@ BAD: list[Any] = [
     pytest.param({"image": "a\nb"}, 400, "", "", id="newline"),
     pytest.param({"image": "ｊupyterlab"}, 400, "unknown-choice", "has no choice 'ｊupyterlab'.", id="look-alike"),
     pytest.param({"image": "x" * 1_000_000}, 400, "", "", id="a megabyte"),
-    pytest.param({"accelerator": "t4"}, 403, "not-offered", "this machine hands out no accelerators", id="engine"),
+    pytest.param({"accelerator": "a100"}, 403, "not-offered", "this machine hands out no A100", id="engine"),
     pytest.param({"profile": "teaching"}, 403, "not-offered", "needs group instructors", id="group"),
 ]
 

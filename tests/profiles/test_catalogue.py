@@ -21,6 +21,7 @@ RESEARCHER = Person("ann", frozenset({"researchers"}))
         ("a100-1g.5gb", "nvidia.com/mig-1g.5gb", {"NVIDIA-A100-PCIE-40GB", "NVIDIA-A100-SXM4-40GB"}, Decimal(1) / 7),
         ("a100-2g.10gb", "nvidia.com/mig-2g.10gb", {"NVIDIA-A100-PCIE-40GB", "NVIDIA-A100-SXM4-40GB"}, Decimal(2) / 7),
         ("a100-3g.20gb", "nvidia.com/mig-3g.20gb", {"NVIDIA-A100-PCIE-40GB", "NVIDIA-A100-SXM4-40GB"}, Decimal(3) / 7),
+        ("a100-7g.40gb", "nvidia.com/mig-7g.40gb", {"NVIDIA-A100-PCIE-40GB", "NVIDIA-A100-SXM4-40GB"}, 1),
         ("t4", "nvidia.com/gpu", {"Tesla-T4"}, 1),
         ("rtx5000", "nvidia.com/gpu", {"Quadro-RTX-5000"}, 1),
     ],
@@ -57,11 +58,20 @@ def test_a_researcher_starts_jupyterlab_on_either_engine() -> None:
         }
 
 
-def test_on_one_machine_every_card_is_shown_with_the_reason_why_not() -> None:
+def test_on_one_machine_the_inventory_is_simulated_and_says_so() -> None:
     first, _ = offers(CATALOGUE, RESEARCHER, "local")
-    cards = next(option for option in first.options if option.key == "accelerator")
-    reasons = {offer.key: offer.reason for offer in cards.offers}
-    assert set(reasons) == {"none", *CATALOGUE.accelerators}
-    assert reasons.pop("none") is None
-    assert reasons.pop("u55c") == "needs group fpga-users"
-    assert set(reasons.values()) == {"this machine hands out no accelerators"}
+    cards = {offer.key: offer for option in first.options if option.key == "accelerator" for offer in option.offers}
+    assert set(cards) == {"none", *CATALOGUE.accelerators}
+    open_ones = {key: offer.at_most for key, offer in cards.items() if offer.reason is None}
+    assert open_ones == {"none": None, "a100-1g.5gb": 21, "t4": 2, "rtx5000": 5}
+    assert cards["u55c"].reason == "needs group fpga-users"
+    assert cards["a100"].reason == "this machine hands out no A100"
+    assert {key for key, offer in cards.items() if offer.simulated} == {"a100-1g.5gb", "t4", "rtx5000", "u55c"}
+    assert all(offer.simulated == offer.title.endswith(" (simulated)") for offer in cards.values())
+
+
+def test_on_kubernetes_every_accelerator_is_real() -> None:
+    first, _ = offers(CATALOGUE, RESEARCHER, "kubernetes")
+    cards = {offer.key: offer for option in first.options if option.key == "accelerator" for offer in option.offers}
+    assert {key for key, offer in cards.items() if offer.reason} == {"u55c"}
+    assert not any(offer.simulated or "simulated" in offer.title for offer in cards.values())

@@ -68,7 +68,7 @@ def test_profiles_keep_their_order_and_texts() -> None:
             {
                 "all": None,
                 "teaching": "needs group instructors",
-                "cards": "Accelerator: this machine hands out no accelerators",
+                "cards": "Accelerator: this machine hands out no T4",
                 "cloud": "Image: only on Kubernetes: it is a container image",
                 "tuned": "only on Kubernetes: uses node_selector",
             },
@@ -106,14 +106,38 @@ def test_accelerators_by_engine_and_group() -> None:
     assert reasons(cards) == {"none": None, "t4": None, "u55c": "needs group fpga-users", "future": unknown}
     assert (cards.kind, cards.default) == ("named", "none")
     assert cards.offers[1].description == "An NVIDIA T4"
-    nothing_here = "this machine hands out no accelerators"
     cards = options(offered(ANN, "local")["all"])["accelerator"]
     assert reasons(cards) == {
         "none": None,
-        "t4": nothing_here,
+        "t4": "this machine hands out no T4",
         "u55c": "needs group fpga-users",
-        "future": nothing_here,
+        "future": "this machine hands out no Future",
     }
+
+
+def test_one_machine_hands_out_what_is_its_own_or_simulated() -> None:
+    catalogue = loads("""
+accelerators:
+  own: {title: Own, family: Ours, per_node: 3, local: {product: NVIDIA L4}}
+  imagined: {title: Imagined, per_node: 2, simulated: {count: 4}, kubernetes: {resource: nvidia.com/gpu}}
+  course: {title: Course, simulated: {count: 1}, access: {groups: [instructors]}}
+profiles: {p: {title: P, options: {accelerator: [own, imagined, course]}}}
+""")
+    (local,) = offers(catalogue, ANN, "local")
+    cards = local.options[0].offers
+    assert [(card.title, card.reason, card.simulated, card.at_most) for card in cards] == [
+        ("Own", None, False, 3),
+        ("Imagined (simulated)", None, True, 2),
+        ("Course (simulated)", "needs group instructors", True, 1),
+    ]
+    assert [card.family for card in cards] == ["Ours", "", ""]
+    (cluster,) = offers(catalogue, ANN, "kubernetes")
+    unknown = "this cluster hands it out in no way that the catalogue knows"
+    assert [(card.title, card.reason, card.simulated, card.at_most) for card in cluster.options[0].offers] == [
+        ("Own", unknown, False, 3),
+        ("Imagined", None, False, 2),
+        ("Course", "needs group instructors", False, None),
+    ]
 
 
 def test_administrators_may_all_that_the_engine_can() -> None:
