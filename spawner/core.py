@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from jupyterhub import __version__ as jupyterhub_version
 from jupyterhub.spawner import Spawner
-from jupyterhub.utils import maybe_future
 from sqlalchemy import inspect
 from traitlets import Bool, Instance, List, Unicode, default
 
@@ -21,6 +20,7 @@ from spawner.describe import describe
 from spawner.progress import Feed
 from spawner.refusal import Refusal
 from spawner.request import Request
+from spawner.reserving import Reserving
 
 __all__ = ["RequestSpawner"]
 
@@ -28,7 +28,7 @@ _CHECK_S = 2.0
 # How long one look at a server lasts when the hub checks it after a restart; between looks it is polled.
 
 
-class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
+class RequestSpawner(Reserving):
     """Base of the engines: a spawner that starts validated requests out of a catalogue."""
 
     engine: ClassVar[Engine]
@@ -81,21 +81,6 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         self._started_before = bool(orm_spawner is not None and orm_spawner.last_activity is not None)
         self._was_ready = False
 
-    # --- JupyterHub asks every subclass of Spawner for these three; the engines have them, this only hands on ------
-
-    async def start(self) -> Any:
-        """Hand on to the next class in line; an engine's own start() begins with `decide`."""
-        return await maybe_future(super().start())
-
-    async def stop(self, now: bool = False) -> None:
-        """Hand on to the next class in line."""
-        await maybe_future(super().stop(now=now))
-
-    async def poll(self) -> int | None:
-        """Hand on to the next class in line."""
-        status: int | None = await maybe_future(super().poll())
-        return status
-
     # --- who, and what they may do ---------------------------------------------------------------------------
 
     @property
@@ -112,7 +97,7 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     # --- options: one parser for every door ------------------------------------------------------------------
 
     @default("options_form")
-    def _options_form_default(self) -> Callable[[RequestSpawner], str]:
+    def _options_form_default(self) -> Callable[[RequestSpawner], Awaitable[str]]:
         return RequestSpawner.render_form
 
     @default("options_from_form")
@@ -132,8 +117,9 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         """Return the options of a link such as /hub/spawn?opt-profile=gpu&opt-cpu=4."""
         return self._parse_form(query_data)
 
-    def render_form(self) -> str:
+    async def render_form(self) -> str:
         """Return the form, with the last choice selected; the same offers decide what is shown and what is accepted."""
+        available = await self.availability()
         request, notice = self._selected()
         notices = [*self.notices(), *([notice] if notice else [])]
         shown = offers(self.catalogue, self.person, self.engine)
@@ -141,6 +127,9 @@ class RequestSpawner(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             form.visible(shown, hide_not_allowed=self.hide_not_allowed),
             selected=request.options() if request else {},
             notices=notices,
+            catalogue=self.catalogue,
+            availability=available,
+            user=self.user.name,
         )
 
     def chosen(self) -> tuple[tuple[str, str], ...]:

@@ -14,8 +14,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from profiles.model import Catalogue
 from profiles.offers import ProfileOffer
 from profiles.quantities import format_cpu, format_memory
+from spawner.capacity.availability import Availability
 from spawner.options import FORM_PREFIX
 from spawner.request import UNLISTED_SUFFIX
 
@@ -41,7 +43,15 @@ def visible(shown: Sequence[ProfileOffer], *, hide_not_allowed: bool) -> tuple[P
     )
 
 
-def render(shown: Sequence[ProfileOffer], *, selected: Mapping[str, Any], notices: Sequence[str]) -> Markup:
+def render(
+    shown: Sequence[ProfileOffer],
+    *,
+    selected: Mapping[str, Any],
+    notices: Sequence[str],
+    catalogue: Catalogue | None = None,
+    availability: Availability | None = None,
+    user: str = "",
+) -> Markup:
     """Return the inside of JupyterHub's form element.
 
     Parameters
@@ -52,6 +62,8 @@ def render(shown: Sequence[ProfileOffer], *, selected: Mapping[str, Any], notice
         Options to pre-select, as `Request.options` returns them.
     notices
         Sentences for the top.
+    catalogue, availability, user
+        What is free, of what, and for whom; None: nobody counts.
     """
     picked = selected.get("profile") or next((offer.key for offer in shown if offer.reason is None), None)
     html = (

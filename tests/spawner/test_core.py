@@ -133,8 +133,8 @@ async def test_what_is_remembered_is_the_whole_request() -> None:
     assert made.orm_spawner.user_options == {"profile": "cpu", "image": "lab", "cpu": "2", "memory": "2Gi"}
 
 
-def test_the_form_shows_a_notice_for_a_saved_choice_that_is_gone() -> None:
-    assert "Your last choice is no longer possible" in spawner(saved=BAD).render_form()
+async def test_the_form_shows_a_notice_for_a_saved_choice_that_is_gone() -> None:
+    assert "Your last choice is no longer possible" in await spawner(saved=BAD).render_form()
 
 
 def test_the_deployers_own_form_and_options_hook_are_kept() -> None:

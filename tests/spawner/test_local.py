@@ -382,4 +382,4 @@ async def test_the_form_says_what_this_machine_cannot_promise(world: World) -> N
         "All users share one Unix account here",
         "CPU and memory limits are advisory on this machine",
     ]
-    assert "All users share one Unix account here" in spawner.render_form()
+    assert "All users share one Unix account here" in await spawner.render_form()

@@ -1,0 +1,119 @@
+"""Holding what a start needs before anything is made, and giving it back: what the engines ask of the hub's desk."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import Any
+
+from jupyterhub.spawner import Spawner
+from jupyterhub.utils import maybe_future
+from traitlets import Instance
+
+from spawner.capacity.availability import Availability
+from spawner.protocols import CapacityDesk
+from spawner.request import Request
+from spawner.reservation import Reservation
+
+__all__ = ["Reserving"]
+
+
+class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
+    """A spawner that asks before it takes; without a desk nothing is counted, and the engine alone decides."""
+
+    desk = Instance(  # type: ignore[call-overload]  # a Protocol that can be checked at run time is a class too
+        CapacityDesk,
+        allow_none=True,
+        config=True,
+        help="""
+        What tells which accelerators are free, and hands them out so that none is promised twice.
+
+        Default: none: the form shows no counts, a start that finds no room waits in the cluster, and the local
+        engine hands out no accelerators. `hub.config` sets one that keeps reservations in Armillary's database.
+        Example: `c.RequestSpawner.desk = SqlDesk(connect("sqlite:///armillary.sqlite"), …)`
+        """,
+    )
+
+    spawn_id: str | None = None
+    """Identity of the present start: in the reservation, and in the pod or the launch record."""
+
+    reservation: Reservation | None = None
+    """What is held for the present start; None where nothing was asked for, or after a restart of the hub."""
+
+    known: Availability | None = None
+    """What was free when this was last asked; for texts about a start that waits."""
+
+    @staticmethod
+    def new_spawn_id() -> str:
+        """Return a name for one start that no other start ever had."""
+        return uuid.uuid4().hex
+
+    async def availability(self) -> Availability | None:
+        """Return what is free now; None where nobody counts."""
+        if self.desk is not None:
+            self.known = await self.desk.availability()
+        return self.known
+
+    async def reserve(
+        self, request: Request, *, cpu: Any = None, memory: int | None = None, expires_in_s: float
+    ) -> Reservation | None:
+        """Hold what this request needs under `spawn_id`, which must be set; to be called before anything is made.
+
+        Parameters
+        ----------
+        cpu, memory
+            What the session occupies, in cores and bytes; None where it is not known.
+        expires_in_s
+            After this many seconds a reservation that no server was seen for is given back by the controller.
+
+        Raises
+        ------
+        spawner.refusal.Refusal
+            It is not to be had.
+        """
+        if self.spawn_id is None:
+            raise ValueError("a reservation needs the identity of its start")
+        if self.desk is None:
+            return None
+        wanted = Reservation(
+            id=self.spawn_id,
+            user=self.user.name,
+            server=self.name,
+            profile=request.profile,
+            accelerator=request.accelerator,
+            count=request.count,
+            cpu_m=math.ceil(float(cpu) * 1000) if cpu else None,
+            memory=int(memory) if memory else None,
+        )
+        self.reservation = await self.desk.reserve(wanted, expires_in_s=expires_in_s)
+        return self.reservation
+
+    async def release(self, spawn_id: str | None = None) -> None:
+        """Give back what a start held, by default the present one; to be called when nothing of it runs any more.
+
+        Never fails: what cannot be given back now, the controller gives back when it sees that nothing runs.
+        """
+        given_back = spawn_id or self.spawn_id
+        if given_back == self.spawn_id:
+            self.reservation = None
+        if self.desk is None or given_back is None:
+            return
+        try:
+            await self.desk.release(given_back)
+        except OSError as error:
+            self.log.warning("%s: its reservation is given back later: %s", self._log_name, error)
+
+    # --- JupyterHub asks every subclass of Spawner for these three; the engines have them, this only hands on ------
+
+    async def start(self) -> Any:
+        """Hand on to the next class in line; an engine's own start() begins with `decide`."""
+        return await maybe_future(super().start())
+
+    async def stop(self, now: bool = False) -> None:
+        """Hand on to the next class in line."""
+        await maybe_future(super().stop(now=now))
+
+    async def poll(self) -> int | None:
+        """Hand on to the next class in line."""
+        status: int | None = await maybe_future(super().poll())
+        return status
