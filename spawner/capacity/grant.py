@@ -15,7 +15,7 @@ from spawner.capacity.model import Count, DeviceState, Fit
 from spawner.refusal import Refusal
 from spawner.reservation import Reservation
 
-__all__ = ["grant"]
+__all__ = ["grant", "placed_by_hand", "room"]
 
 _PLACING = frozenset({"tolerations", "extra_pod_config", "scheduler_name"})
 """Settings of KubeSpawner by which a profile may reach nodes that are not counted for it."""
@@ -65,20 +65,20 @@ def _refuse_in_cluster(
     availability: Availability, wanted: Reservation, count: Count, catalogue: Catalogue, nodes_may_appear: bool
 ) -> None:
     title = _title(wanted, catalogue)
-    placed_by_hand = _placed_by_hand(catalogue.profiles.get(wanted.profile))
+    by_hand = placed_by_hand(catalogue.profiles.get(wanted.profile))
     if wanted.accelerator is not None and count.total == 0:
         if nodes_may_appear:
             return
         raise Refusal("none-there", say.none_there(title), status=409)
-    if not placed_by_hand:
+    if not by_hand:
         _refuse_what_never_fits(wanted, count, title)
     if nodes_may_appear:
         return
-    if wanted.accelerator is not None and not (placed_by_hand and count.held_back):
+    if wanted.accelerator is not None and not (by_hand and count.held_back):
         seen = availability.free(wanted.accelerator, wanted.user)
         if (seen.free or 0) < wanted.count:
             raise Refusal("full", say.full(title, wanted.count, seen, count.held_because), status=409)
-    if not placed_by_hand:
+    if not by_hand:
         _refuse_what_has_no_room(availability, wanted, count, title)
 
 
@@ -89,8 +89,8 @@ def _title(wanted: Reservation, catalogue: Catalogue) -> str:
     return accelerator.title if accelerator is not None else wanted.accelerator
 
 
-def _placed_by_hand(profile: Profile | None) -> bool:
-    """Whether the deployer's own settings take part in the choice of a node: then only the scheduler knows."""
+def placed_by_hand(profile: Profile | None) -> bool:
+    """Return whether the deployer's own settings take part in the choice of a node: then only the scheduler knows."""
     if profile is None:
         return False
     parts = [profile.kubespawner_override]
@@ -118,11 +118,11 @@ def _refuse_what_never_fits(wanted: Reservation, count: Count, title: str) -> No
 def _refuse_what_has_no_room(availability: Availability, wanted: Reservation, count: Count, title: str) -> None:
     if not count.fits_empty:
         return
-    room = [_without_unseen(fit, availability, wanted, count) for fit in count.fits_now]
-    beside = _with_count(room, wanted.count)
+    now = room(availability, wanted.accelerator)
+    beside = _with_count(now, wanted.count)
     if wanted.accelerator is not None and not beside:
         free = availability.free(wanted.accelerator).free or 0
-        most = max((fit.count for fit in room), default=0)
+        most = max((fit.count for fit in now), default=0)
         if most:
             text = say.too_many(title, wanted.count, most, now=True, free=free)
         else:
@@ -137,21 +137,28 @@ def _with_count(fits: Iterable[Fit], number: int) -> list[Fit]:
     return [fit for fit in fits if fit.count >= number]
 
 
-def _fits(wanted: Reservation, room: Iterable[Fit]) -> bool:
-    return any((wanted.cpu_m or 0) <= fit.cpu_m and (wanted.memory or 0) <= fit.memory for fit in room)
+def _fits(wanted: Reservation, fits: Iterable[Fit]) -> bool:
+    return any((wanted.cpu_m or 0) <= fit.cpu_m and (wanted.memory or 0) <= fit.memory for fit in fits)
 
 
-def _without_unseen(fit: Fit, availability: Availability, wanted: Reservation, count: Count) -> Fit:
-    """Return what is left of a node's room once the starts that were granted, but are not counted yet, are placed.
+def room(availability: Availability, accelerator: str | None) -> tuple[Fit, ...]:
+    """Return what one node has room for now, once the starts that were granted, but are not counted yet, are placed.
 
     Nobody knows on which nodes they will be. Only what cannot be anywhere else is taken off: as many cards as all
     other nodes together have not free, with the least cpu and memory that so many can come with. Never too much, so
     nothing is refused that has room; and exactly right where one node has all the free cards.
     """
-    if wanted.accelerator is None:
-        return fit
-    unseen = [held for held in availability.reservations if held.accelerator == wanted.accelerator and not held.seen]
-    elsewhere = count.free - fit.count
+    count = availability.count(accelerator)
+    if count is None:
+        return ()
+    if accelerator is None:
+        return count.fits_now
+    unseen = [held for held in availability.reservations if held.accelerator == accelerator and not held.seen]
+    return tuple(_without(unseen, fit, count.free - fit.count) for fit in count.fits_now)
+
+
+def _without(unseen: Sequence[Reservation], fit: Fit, elsewhere: int) -> Fit:
+    """Return what is left on a node with this room if all other nodes together have so many free."""
     here = max(0, sum(held.count for held in unseen) - elsewhere)
     return Fit(
         max(0, fit.count - here),

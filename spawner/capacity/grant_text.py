@@ -8,7 +8,19 @@ from profiles.quantities import say_memory
 from spawner.capacity.availability import Free
 from spawner.capacity.model import Fit
 
-__all__ = ["cores", "full", "never_fits", "no_room_now", "none_here", "none_there", "too_many", "unknown_here"]
+__all__ = [
+    "beside",
+    "cores",
+    "full",
+    "largest",
+    "never_fits",
+    "no_room_now",
+    "none_here",
+    "none_there",
+    "reasons",
+    "too_many",
+    "unknown_here",
+]
 
 _OTHERWISE = "Try again later, or choose another accelerator."
 
@@ -16,7 +28,7 @@ _OTHERWISE = "Try again later, or choose another accelerator."
 def full(title: str, asked: int, seen: Free, held_because: Sequence[tuple[str, int]]) -> str:
     """Return why so many are not to be had: who has them, and what cannot be used."""
     users = [f"{seen.others} by others"] * bool(seen.others) + [f"{seen.mine} by you"] * bool(seen.mine)
-    held = [f"{seen.held_back} cannot be used now: {_reasons(held_because)}"] if seen.held_back else []
+    held = [f"{seen.held_back} cannot be used now: {reasons(held_because)}"] if seen.held_back else []
     if seen.free:
         used = [f"{', '.join(users)} in use"] if users else []
         why = f": {'; '.join(used + held)}" if used or held else ""
@@ -28,11 +40,12 @@ def full(title: str, asked: int, seen: Free, held_because: Sequence[tuple[str, i
         return f"{beginning}{by}. {_OTHERWISE}"
     if not users:
         which = f"None of the {seen.total} {title}" if seen.total > 1 else f"The only {title}"
-        return f"{which} {'can' if seen.total > 1 else 'cannot'} be used now: {_reasons(held_because)}. {_OTHERWISE}"
+        return f"{which} {'can' if seen.total > 1 else 'cannot'} be used now: {reasons(held_because)}. {_OTHERWISE}"
     return f"None of the {seen.total} {title} is free: in use {', '.join(users)}; {'; '.join(held)}. {_OTHERWISE}"
 
 
-def _reasons(held_because: Sequence[tuple[str, int]]) -> str:
+def reasons(held_because: Sequence[tuple[str, int]]) -> str:
+    """Return why some cannot be used: `cordoned`, or `3 cordoned, 1 not ready`."""
     if len(held_because) == 1:
         return held_because[0][0]
     return ", ".join(f"{number} {why}" for why, number in held_because) or "held back"
@@ -67,19 +80,19 @@ def never_fits(cpu_m: int | None, memory: int | None, fits: Iterable[Fit], title
     """Return what is said where so much cpu and memory beside the accelerator fits no node, empty or not."""
     asked = " and ".join(_amounts(cpu_m, memory))
     plural = "do" if cpu_m is not None and (memory is not None or cpu_m != 1000) else "does"
-    return f"{asked} {plural} not fit: at most {_largest(fits)}{_beside(title, count)} on any node. Ask for less."
+    return f"{asked} {plural} not fit: at most {largest(fits)}{beside(title, count)} on any node. Ask for less."
 
 
 def no_room_now(cpu_m: int | None, memory: int | None, fits: Iterable[Fit], title: str, count: int) -> str:
     """Return what is said where no node has so much cpu and memory free beside a free accelerator."""
     asked = " and ".join(_amounts(cpu_m, memory))
-    largest = _largest(fits)
+    largest = largest(fits)
     most = f": at most {largest}" if largest else ""
-    return f"No node has {asked} free{_beside(title, count)} at the moment{most}. Ask for less, or try again later."
+    return f"No node has {asked} free{beside(title, count)} at the moment{most}. Ask for less, or try again later."
 
 
-def _largest(fits: Iterable[Fit]) -> str:
-    """`14 CPU cores and 90 GiB`, or the two extremes where neither is the largest in both."""
+def largest(fits: Iterable[Fit]) -> str:
+    """Return `14 CPU cores and 90 GiB`, or the two extremes where neither is the largest in both."""
     found = list(fits)
     if not found:
         return ""
@@ -98,7 +111,8 @@ def cores(cpu_m: int) -> str:
     return f"{cpu_m / 1000:.10g} CPU core{'' if cpu_m == 1000 else 's'}"
 
 
-def _beside(title: str, count: int) -> str:
+def beside(title: str, count: int) -> str:
+    """Return ` beside one T4` or ` beside 2 T4`; nothing for a session without accelerator."""
     if not title:
         return ""
     return f" beside {'one' if count == 1 else count} {title}"

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from profiles.model import NO_ACCELERATOR
 from spawner.capacity.availability import Availability
+from spawner.capacity.grant import room
 from spawner.capacity.model import Fit
 
 __all__ = ["shown", "utc_text"]
@@ -45,7 +47,7 @@ def _one(availability: Availability, user: str, key: str, title: str) -> dict[st
         "title": title,
         **asdict(free),
         "held_because": [list(pair) for pair in count.held_because] if count else [],
-        "fits_now": _fits(count.fits_now if count else ()),
+        "fits_now": _fits(room(availability, None if key == NO_ACCELERATOR else key)),
         "fits_empty": _fits(count.fits_empty if count else ()),
     }
 

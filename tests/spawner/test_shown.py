@@ -20,11 +20,11 @@ COUNT = Count(
     used_by_others=1,
     held_back=1,
     held_because=(("cordoned", 1),),
-    fits_now=(Fit(1, 14_000, 90 << 30),),
+    fits_now=(Fit(3, 14_000, 90 << 30),),
     fits_empty=(Fit(4, 32_000, 128 << 30),),
 )
 HELD = tuple(
-    Reservation(f"id-{user}", user, "", "lab", "t4", 1, seen=seen) for user, seen in (("ann", True), ("ben", False))
+    Reservation(f"id-{user}", user, "", "lab", "t4", 1, 2000, 8 << 30, seen=seen) for user, seen in (("ann", True), ("ben", False))
 )
 AVAILABILITY = Availability(Snapshot("kubernetes", AT, {"t4": COUNT}), True, AT, HELD)
 
@@ -46,7 +46,7 @@ def test_everything_of_the_contract_is_there() -> None:
                 "held_because": [["cordoned", 1]],
                 "why": "",
                 "simulated": False,
-                "fits_now": [{"count": 1, "cpu_m": 14_000, "memory": 90 << 30}],
+                "fits_now": [{"count": 2, "cpu_m": 12_000, "memory": 82 << 30}],
                 "fits_empty": [{"count": 4, "cpu_m": 32_000, "memory": 128 << 30}],
             }
         },
