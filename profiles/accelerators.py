@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from profiles import syntax
+from profiles.mig import PROFILE, check_profile, profiles_of
 from profiles.parts import Access, Environment, Frozen, MemorySize, Part, Text, Title
+from profiles.selectors import MOST, check_selector
 from profiles.syntax import SyntaxProblem
 
 __all__ = ["Accelerator", "DraDevice", "KubernetesDevice", "LocalDevice", "Simulated", "Toleration"]
@@ -61,12 +63,18 @@ LabelValues = Annotated[
 LabelKey = Annotated[str, AfterValidator(syntax.check_label_key)]
 
 
+_SELECTOR_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 10 * 1024, "pattern": "device"}
+
+
 class DraDevice(Part):
     """A device of Kubernetes' Dynamic Resource Allocation (resource.k8s.io/v1): its class, and which of the class."""
 
     device_class: Annotated[str, AfterValidator(syntax.check_object_name)]
     """Name of a DeviceClass of the cluster, such as gpu.nvidia.com."""
-    selectors: tuple[Annotated[str, Field(min_length=1, max_length=10_000)], ...] = ()
+    selectors: Annotated[
+        tuple[Annotated[str, AfterValidator(check_selector), WithJsonSchema(_SELECTOR_SCHEMA)], ...],
+        Field(max_length=MOST),
+    ] = ()
     """CEL expressions that a device must all meet, as in a ResourceClaim; none: every device of the class."""
 
 
@@ -88,13 +96,27 @@ class KubernetesDevice(Part):
             raise SyntaxProblem("write one of `resource` (a device plugin's) and `dra` (a device class)")
         return self
 
+    @model_validator(mode="after")
+    def _each_toleration_once(self) -> Self:
+        for index, toleration in enumerate(self.tolerations):
+            if toleration in self.tolerations[:index]:
+                raise SyntaxProblem("the same toleration was given before", "tolerations", index)
+        return self
+
+
+_MIG_SCHEMA = {"type": "string", "pattern": f"^{PROFILE}$"}
+_PRODUCT = {"type": "string", "minLength": 1, "maxLength": 200}
+_PRODUCT_SCHEMA = {"anyOf": [_PRODUCT, {"type": "array", "minItems": 1, "items": _PRODUCT}]}
+
 
 class LocalDevice(Part):
     """Which of one machine's own NVIDIA devices (found through NVML) the accelerator is."""
 
-    product: Annotated[tuple[Title, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    product: Annotated[
+        tuple[Title, ...], BeforeValidator(_one_or_more), Field(min_length=1), WithJsonSchema(_PRODUCT_SCHEMA)
+    ]
     """Product name or names, exactly as `nvidia-smi -L` writes them, such as NVIDIA A100-SXM4-40GB."""
-    mig: Annotated[str, Field(pattern=r"^[1-9]g\.[1-9][0-9]*gb(\+[a-z0-9.]+)?$")] | None = None
+    mig: Annotated[str, AfterValidator(check_profile), WithJsonSchema(_MIG_SCHEMA)] | None = None
     """MIG profile, such as 1g.5gb; absent: whole cards that are not partitioned."""
     replicas: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
     """How many sessions share one device; 1: each has its own."""
@@ -157,4 +179,19 @@ class Accelerator(Part):
     def _real_or_simulated(self) -> Self:
         if self.local is not None and self.simulated is not None:
             raise SyntaxProblem("is real (`local`) and simulated at once: keep one of the two", "simulated")
+        return self
+
+    @model_validator(mode="after")
+    def _same_slice_everywhere(self) -> Self:
+        if self.kubernetes is None or self.local is None:
+            return self
+        for where in profiles_of(self.kubernetes.resource, self.kubernetes.node_labels):
+            if where.profile != self.local.mig:
+                here = f"slices {self.local.mig}" if self.local.mig else "whole cards"
+                raise SyntaxProblem(
+                    f"{where.written!r} on Kubernetes means slices {where.profile}, but {here} here: an accelerator "
+                    "is one kind of device, write two",
+                    "local",
+                    "mig",
+                )
         return self

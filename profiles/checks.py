@@ -7,13 +7,14 @@ from profiles import syntax
 from profiles.choices import ChoiceOption, Unlisted
 from profiles.document import Path
 from profiles.kubespawner_settings import unusable
-from profiles.model import NO_ACCELERATOR, NamedOption, Profile
+from profiles.model import NO_ACCELERATOR, Accelerator, NamedOption, Profile
+from profiles.offers import most_at_once
 from profiles.override_values import wrong_values
 from profiles.overrides import substitute, weaker_security
 from profiles.syntax import SyntaxProblem, shown
 from profiles.wording import did_you_mean
 
-__all__ = ["check_default", "check_keys", "check_names", "check_overrides", "check_profile"]
+__all__ = ["check_count", "check_default", "check_keys", "check_names", "check_overrides", "check_profile"]
 
 Found = Iterator[tuple[Path, str]]
 
@@ -68,6 +69,32 @@ def check_profile(path: Path, profile: Profile, accelerators: Iterable[str], ima
     cards = options.accelerator.choices if options.accelerator else ()
     if options.count and not set(cards) - {NO_ACCELERATOR}:
         yield (*path, "options", "count"), "counts accelerators, but the profile offers none: add `accelerator`"
+
+
+def check_count(path: Path, profile: Profile, accelerators: Mapping[str, Accelerator]) -> Found:
+    """Whether somebody can have as many accelerators as the profile lets them ask for. `path` leads to the profile."""
+    options = profile.options
+    keys = [key for key in (options.accelerator.choices if options.accelerator else ()) if key in accelerators]
+    most = {key: _most_anywhere(accelerators[key]) for key in keys}
+    known = [number for number in most.values() if number is not None]
+    if options.count is None or not known or len(known) < len(most):
+        return
+    limit = max(known)
+    text = (
+        f"is more than any accelerator of this profile has: {', '.join(f'{key} at most {most[key]}' for key in keys)}"
+    )
+    here = (*path, "options", "count")
+    for index, choice in enumerate(options.count.choices):
+        if choice > limit:
+            yield (*here, "choices", index), f"{choice:f} {text}"
+    if options.count.maximum is not None and options.count.maximum > limit:
+        yield (*here, "max"), f"{options.count.maximum:f} {text}"
+
+
+def _most_anywhere(card: Accelerator) -> int | None:
+    """How many a session can have on the engine that has most; None: the catalogue does not say."""
+    only_simulated = card.kubernetes is None and card.local is None
+    return most_at_once(card, "local" if only_simulated else "kubernetes")
 
 
 def _references(path: Path, option: NamedOption | None, what: str, known: Iterable[str]) -> Found:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from profiles import checks
 from profiles.document import Document, Mark, Path, Unreadable, read
 from profiles.model import Accelerator, Catalogue, Image, Profile
+from profiles.overlaps import overlaps
 from profiles.profile_list import ListedProfile, check_listed, slug_of, source_path, translate
 from profiles.salvage import salvage
 from profiles.wording import did_you_mean, explain, legal_keys
@@ -87,6 +88,7 @@ class _Reading:
     def __init__(self, document: Document, allow_weaker_security: bool) -> None:
         self._root = document.value
         self._allow_weaker = allow_weaker_security
+        self._accelerators: Mapping[str, Accelerator] = {}
         self.problems: list[tuple[Path, str]] = []
 
     def catalogue(self) -> Catalogue | None:
@@ -98,7 +100,8 @@ class _Reading:
         for key in self._root:
             if key not in legal:
                 self._add((key,), f"unknown key{did_you_mean(key, legal)}; legal here: {', '.join(legal)}")
-        accelerators = self._section("accelerators", Accelerator)
+        accelerators = self._accelerators = self._section("accelerators", Accelerator)
+        self._extend(list(overlaps(self._sound(accelerators))))
         images = self._section("images", Image)
         profiles = self._profiles()
         if self.problems:
@@ -108,7 +111,7 @@ class _Reading:
     def _add(self, path: Path, text: str) -> None:
         self.problems.append((path, text))
 
-    def _extend(self, found: Iterator[tuple[Path, str]]) -> None:
+    def _extend(self, found: Iterable[tuple[Path, str]]) -> None:
         self.problems.extend(found)
 
     def _section(self, section: str, model: type[M]) -> dict[str, M]:
@@ -121,6 +124,11 @@ class _Reading:
         self._extend(checks.check_keys(section, entries))
         read = {key: self._part((section, key), entry, model) for key, entry in entries.items()}
         return {key: part for key, part in read.items() if part is not None}
+
+    def _sound(self, accelerators: Mapping[str, Accelerator]) -> Mapping[str, Accelerator]:
+        """Those that were read whole: what is left of the others may look alike."""
+        broken = {path[1] for path, _ in self.problems if path[:1] == ("accelerators",) and len(path) > 2}
+        return {key: card for key, card in accelerators.items() if key not in broken}
 
     def _part(self, path: Path, entry: object, model: type[M]) -> M | None:
         if not isinstance(entry, Mapping):
@@ -181,6 +189,7 @@ class _Reading:
         for path, profile in profiles.items():
             found = [
                 *checks.check_profile((), profile, accelerators, images),
+                *checks.check_count((), profile, self._accelerators),
                 *checks.check_overrides((), profile, allow_weaker_security=self._allow_weaker),
             ]
             self._extend(((*path, *source(inner)), text) for inner, text in found)

@@ -32,14 +32,21 @@ def json_schema() -> dict[str, Any]:
         "description": access["description"],
         "anyOf": [{"const": "everyone"}, access],
     }
-    startable = [
-        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("reference", "local")
-    ]
-    definitions["Image"]["anyOf"] = startable
+    definitions["Image"]["anyOf"] = [_given("reference"), _given("local")]
+    definitions["KubernetesDevice"]["oneOf"] = [_given("resource"), _given("dra")]
+    definitions["Accelerator"]["not"] = {"allOf": [_given("local"), _given("simulated")]}
+    for operator, wrong in (("Equal", {"not": _given("value")}), ("Exists", _given("value"))):
+        says = {"required": ["operator"], "properties": {"operator": {"const": operator}}}
+        definitions["Toleration"].setdefault("allOf", []).append({"not": {"allOf": [says, wrong]}})
     whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": definitions}
     whole["title"] = "Armillary catalogue"
     result: dict[str, Any] = _with_key_rules(whole)
     return result
+
+
+def _given(name: str) -> dict[str, Any]:
+    """That the key is there with a value; `null` stands for absent."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
 def _with_key_rules(schema: Any) -> Any:

@@ -31,6 +31,22 @@ _OPEN_TO_DEPLOYERS = frozenset(
     {"JUPYTERHUB_ACTIVITY_INTERVAL", "JUPYTERHUB_SINGLEUSER_APP", "JUPYTERHUB_SINGLEUSER_EXTENSION"}
 )
 # What JupyterHub documents as a choice of whoever runs it; the others carry tokens and addresses.
+_CHOOSE_DEVICES = frozenset(
+    {
+        "AMD_VISIBLE_DEVICES",
+        "CUDA_VISIBLE_DEVICES",
+        "GPU_DEVICE_ORDINAL",
+        "HIP_VISIBLE_DEVICES",
+        "NVIDIA_MIG_CONFIG_DEVICES",
+        "NVIDIA_MIG_MONITOR_DEVICES",
+        "NVIDIA_VISIBLE_DEVICES",
+        "ROCR_VISIBLE_DEVICES",
+        "TPU_VISIBLE_CHIPS",
+        "TPU_VISIBLE_DEVICES",
+        "ZE_AFFINITY_MASK",
+    }
+)
+# Read by container runtimes and by the libraries of CUDA, ROCm, Level Zero and TPUs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 # The grammar of the container distribution project (reference/reference.go): [host[:port]/]path[:tag][@digest].
@@ -82,6 +98,11 @@ def check_environment_name(name: str) -> str:
         )
     if name.startswith(("JUPYTERHUB_", "JPY_")) and name not in _OPEN_TO_DEPLOYERS:
         raise SyntaxProblem(f"{name} is set by the hub and must not be replaced")
+    if name in _CHOOSE_DEVICES:
+        raise SyntaxProblem(
+            f"{name} says which devices a session sees: Armillary and the device plugins set it from the accelerator "
+            "that was picked; take it out"
+        )
     return name
 
 
