@@ -86,8 +86,8 @@ def never_fits(cpu_m: int | None, memory: int | None, fits: Iterable[Fit], title
 def no_room_now(cpu_m: int | None, memory: int | None, fits: Iterable[Fit], title: str, count: int) -> str:
     """Return what is said where no node has so much cpu and memory free beside a free accelerator."""
     asked = " and ".join(_amounts(cpu_m, memory))
-    largest = largest(fits)
-    most = f": at most {largest}" if largest else ""
+    found = largest(fits)
+    most = f": at most {found}" if found else ""
     return f"No node has {asked} free{beside(title, count)} at the moment{most}. Ask for less, or try again later."
 
 
@@ -107,7 +107,7 @@ def _amounts(cpu_m: int | None, memory: int | None) -> list[str]:
 
 
 def cores(cpu_m: int) -> str:
-    """`14 CPU cores`, `1 CPU core`, `0.5 CPU cores`."""
+    """Return `14 CPU cores`, `1 CPU core`, `0.5 CPU cores`."""
     return f"{cpu_m / 1000:.10g} CPU core{'' if cpu_m == 1000 else 's'}"
 
 
