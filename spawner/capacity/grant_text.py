@@ -87,7 +87,7 @@ def no_room_now(cpu_m: int | None, memory: int | None, fits: Iterable[Fit], titl
     """Return what is said where no node has so much cpu and memory free beside a free accelerator."""
     asked = " and ".join(_amounts(cpu_m, memory))
     found = largest(fits)
-    most = f": at most {found}" if found else ""
+    most = f": at most {found.rstrip(',')}" if found else ""
     return f"No node has {asked} free{beside(title, count)} at the moment{most}. Ask for less, or try again later."
 
 
