@@ -211,7 +211,8 @@ def auth_state_keys(file: Path) -> list[str]:
 
 
 def _local(c: Config, settings: Settings) -> None:
-    from hub.uids import SqliteUidRegistry
+    from hub.db.installation import bring_up_to_date
+    from hub.uids import SqlUidRegistry
     from spawner.local import LocalSpawner
     from spawner.processes.isolation import IsolationError
     from spawner.processes.machine import detect
@@ -233,7 +234,7 @@ def _local(c: Config, settings: Settings) -> None:
     # In a sandbox sessions have the hub's own account, which can read these wherever they lie.
     files = (settings.login.client_secret_file, settings.hub.database_url_file, settings.proxy.api_password_file)
     c.LocalSpawner.hidden = [str(file) for file in files if file is not None]
-    c.LocalSpawner.uid_registry = SqliteUidRegistry(paths.uids_database, first_uid=own.first_uid)
+    c.LocalSpawner.uid_registry = SqlUidRegistry(bring_up_to_date(settings)[0], first_uid=own.first_uid)
 
 
 def only_on_loopback(settings: Settings) -> None:

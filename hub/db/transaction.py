@@ -1,0 +1,125 @@
+"""Transactions: one writer at a time, readers beside it, and errors that are the same for every database.
+
+What several processes decide together (who leads, who gets the last card) is decided by reading and then writing in
+one transaction that nobody else can write beside. SQLite has one writer by itself (BEGIN IMMEDIATE). On PostgreSQL an
+advisory lock makes the writers queue: unlike SERIALIZABLE no work is done twice when many want the same thing at once,
+and a reader never waits. All of this blocks: from an event loop call it in a thread (`asyncio.to_thread`).
+
+A process that is stopped (SIGSTOP) between BEGIN and COMMIT keeps SQLite's other writers waiting until it goes on or
+ends; PostgreSQL ends its transaction after some seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from hub.db.engine import WAIT_S, WRITES, shown
+
+__all__ = ["DatabaseAway", "read", "write"]
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+_WRITERS = 0x41524D49
+# PostgreSQL (Appendix A, error codes): serialization_failure, deadlock_detected. Both say: do it again.
+_AGAIN = ("40001", "40P01")
+
+
+class DatabaseAway(OSError):
+    """The database did not do what was asked: not reached, locked too long, full, damaged, not upgraded.
+
+    The text names the database and the cause, and holds no password.
+    """
+
+
+def write(engine: Engine, work: Callable[[Connection], T], *, wait_s: float = WAIT_S) -> T:
+    """Run `work` in a transaction that nobody else writes beside, and return its result once that is durable.
+
+    If `work` raises, nothing of it is written. It may be run again after a deadlock, so it must do nothing outside of
+    the database.
+
+    Parameters
+    ----------
+    wait_s
+        How long to wait for other writers.
+
+    Raises
+    ------
+    DatabaseAway
+        Usually nothing was written. If the connection broke during the commit it is not known whether it was, so what
+        is written should be safe to ask for twice.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with engine.connect() as connection:
+                connection.execution_options(**{WRITES: True})
+                if engine.dialect.name == "sqlite":
+                    _patience(connection, wait_s)
+                with connection.begin():
+                    if engine.dialect.name == "postgresql":
+                        _queue(connection, wait_s)
+                    return work(connection)
+        except SQLAlchemyError as error:
+            if attempt == _ATTEMPTS or not _again(error):
+                raise _translated(engine, error) from error
+        # Those that met each other shall not meet again at the same moment.
+        time.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311
+    raise AssertionError("unreachable")
+
+
+def read(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run `work` in a transaction that sees one state of the database; it must not write.
+
+    Raises
+    ------
+    DatabaseAway
+        The database did not answer.
+    """
+    with _same_errors(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection.begin():
+            return work(connection)
+
+
+@contextmanager
+def _same_errors(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _translated(engine, error) from error
+
+
+def _patience(connection: Connection, wait_s: float) -> None:
+    """Set how long SQLite waits for the lock; on the bare connection, before there is a transaction."""
+    bare = connection.connection.dbapi_connection
+    if bare is not None:
+        bare.cursor().execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+
+
+def _queue(connection: Connection, wait_s: float) -> None:
+    """Wait for the other writers; the lock ends with the transaction, however that ends."""
+    connection.execute(text(f"SET LOCAL lock_timeout = {max(1, int(wait_s * 1000))}"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS})
+
+
+def _again(error: SQLAlchemyError) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _AGAIN
+
+
+def _translated(engine: Engine, error: SQLAlchemyError) -> Exception:
+    """Return the error that callers see: their own mistakes as they are, all others as DatabaseAway."""
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseAway(f"{shown(engine)}: all connections are busy")
+    if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
+        said = " ".join(str(error.orig).split())
+        return DatabaseAway(f"{shown(engine)}: {said}")
+    return error
