@@ -1,4 +1,4 @@
-"""Limits of cpu and memory, and the certain list of a session's processes, through control groups v1 and v2.
+"""Limits of cpu, memory and devices, and the certain list of a session's processes, through control groups v1 and v2.
 
 One group `armillary/SPAWNID` per session below the hub's own group or the nearest one above it in which the hub may
 make groups. On a v1 or hybrid machine that is one directory per hierarchy. Functions that work on a session take the
@@ -15,15 +15,23 @@ import os
 import re
 import secrets
 import subprocess
+from collections.abc import Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+
+from spawner.devices.enforcement import Rule, apply
+from spawner.devices.nodes import Node
 
 __all__ = ["Support", "create", "detect", "groups_of", "kill", "members", "out_of_memory", "remove"]
 
 _PERIOD_US = 100_000  # the kernel's default
 _LEAST_QUOTA_US = 1_000  # the kernel refuses less
 _ROOM = "armillary"
+_HANDED_DOWN = frozenset({"cpu", "memory"})
+# In version 2 a controller must be handed down to the groups below; the filter of devices is none of these.
+_TRIAL = Rule(frozenset({1}), (Node(1, 3, "/dev/null"),))
+# Memory devices, which every machine has: /dev/zero is one of those that it closes.
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -34,6 +42,7 @@ class Support:
     parents: tuple[Path, ...] = ()
     cpu: bool = False
     memory: bool = False
+    devices: bool = False
 
     def notices(self) -> list[str]:
         """Return what a user should know about limits on this machine."""
@@ -50,7 +59,7 @@ def detect(proc: Path = Path("/proc/self")) -> Support:
     parents: list[Path] = []
     working: set[str] = set()
     for kind, controllers, root, mount in _mounts((proc / "mountinfo").read_text()):
-        wanted = {"cpu", "memory"} - working
+        wanted = {"cpu", "memory", "devices"} - working
         if kind == "cgroup" and not wanted & controllers:
             continue
         path = own.get("" if kind == "cgroup2" else ",".join(sorted(controllers)))
@@ -67,7 +76,7 @@ def detect(proc: Path = Path("/proc/self")) -> Support:
         if best:
             parents.append(best[0])
             working |= best[1]
-    return Support(tuple(parents), cpu="cpu" in working, memory="memory" in working)
+    return Support(tuple(parents), cpu="cpu" in working, memory="memory" in working, devices="devices" in working)
 
 
 def _own_groups(text: str) -> dict[str, str]:
@@ -88,7 +97,7 @@ def _mounts(text: str) -> list[tuple[str, set[str], str, Path]]:
         if kind not in ("cgroup", "cgroup2"):
             continue
         _, _, _, root, mount = before.split(" ")[:5]
-        names = {"cpu", "cpuacct", "memory"}
+        names = {"cpu", "cpuacct", "memory", "devices"}
         controllers = {option for option in options.split(",") if option in names} if kind == "cgroup" else set()
         found.append((kind, controllers, root, Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), mount))))
     return sorted(found, key=lambda mount: mount[0], reverse=True)
@@ -113,8 +122,8 @@ def _try(parent: Path, kind: str, wanted: set[str]) -> set[str] | None:
         room = parent / _ROOM
         room.mkdir(exist_ok=True)
         if kind == "cgroup2":
-            _enable(parent, wanted)
-            _enable(room, wanted)
+            _enable(parent, wanted & _HANDED_DOWN)
+            _enable(room, wanted & _HANDED_DOWN)
     except OSError:
         return None
     try:
@@ -131,6 +140,9 @@ def _try(parent: Path, kind: str, wanted: set[str]) -> set[str] | None:
     with contextlib.suppress(OSError):
         if "cpu" in wanted and _limit_cpu(group, Decimal(1)):
             working.add("cpu")
+    with contextlib.suppress(OSError):
+        if "devices" in wanted and apply(group, _TRIAL) and _closes(group):
+            working.add("devices")
     remove([group])
     return working
 
@@ -141,7 +153,13 @@ def _can_enter(group: Path) -> bool:
     return subprocess.run(["/bin/sh", "-c", program, str(group)], check=False, capture_output=True).returncode == 0
 
 
-def _enable(group: Path, controllers: set[str]) -> None:
+def _closes(group: Path) -> bool:
+    """Return whether the trial's rule holds for a child of ours in this group."""
+    program = 'echo $$ > "$0/cgroup.procs" && (: < /dev/null) && ! (: < /dev/zero)'
+    return subprocess.run(["/bin/sh", "-c", program, str(group)], check=False, capture_output=True).returncode == 0
+
+
+def _enable(group: Path, controllers: Set[str]) -> None:
     """Hand controllers down to the groups below (v2); one at a time, because one that is refused refuses all."""
     for controller in sorted(controllers):
         with contextlib.suppress(OSError):
@@ -153,8 +171,10 @@ def groups_of(support: Support, spawn_id: str) -> tuple[Path, ...]:
     return tuple(parent / _ROOM / spawn_id for parent in support.parents)
 
 
-def create(support: Support, spawn_id: str, cpu: Decimal | None, memory: int | None) -> tuple[Path, ...]:
-    """Make a session's groups and set its limits (cores, bytes; None: no limit).
+def create(
+    support: Support, spawn_id: str, cpu: Decimal | None, memory: int | None, devices: Rule | None = None
+) -> tuple[Path, ...]:
+    """Make a session's groups and set its limits (cores, bytes, which devices are closed; None: no limit).
 
     Raises
     ------
@@ -169,6 +189,8 @@ def create(support: Support, spawn_id: str, cpu: Decimal | None, memory: int | N
             raise OSError("no control group takes the memory limit")
         if cpu is not None and support.cpu and not sum(_limit_cpu(group, cpu) for group in made):
             raise OSError("no control group takes the cpu limit")
+        if devices is not None and support.devices and not sum(apply(group, devices) for group in made):
+            raise OSError("no control group takes the rule about devices")
     except OSError:
         remove(made)
         raise
@@ -181,7 +203,7 @@ def _make(parent: Path, name: str) -> Path:
         with contextlib.suppress(FileNotFoundError):
             group.parent.mkdir(exist_ok=True)
             if (parent / "cgroup.controllers").exists():
-                _enable(group.parent, {"cpu", "memory"})
+                _enable(group.parent, _HANDED_DOWN)
             group.mkdir()
             return group
     raise FileNotFoundError(group)

@@ -116,7 +116,13 @@ _SANDBOX = (
 
 
 def bubblewrap(
-    program: str, *, home: Path, hidden: Iterable[Path], visible: Iterable[Path], argv: tuple[str, ...]
+    program: str,
+    *,
+    home: Path,
+    hidden: Iterable[Path],
+    visible: Iterable[Path],
+    argv: tuple[str, ...],
+    devices: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Return the command that runs `argv` in a sandbox.
 
@@ -127,9 +133,13 @@ def bubblewrap(
         because the sandbox's account, which is the hub's, could read them.
     visible
         Directories below hidden ones that the session's programs need; read-only.
+    devices
+        Device nodes beside the few that every sandbox has; no others can be opened in it.
     """
     covered = sorted({Path(path) for path in hidden if Path(path).is_dir()})
     command = [program, *_SANDBOX]
+    for node in sorted(set(devices)):
+        command += ["--dev-bind-try", node, node]
     for path in covered:
         command += ["--tmpfs", str(path)]
     for path in sorted(set(visible)):

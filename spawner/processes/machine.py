@@ -21,6 +21,15 @@ class Machine:
         """Return the sentences that belong on the form."""
         return [*self.isolation.notices(), *self.cgroups.notices()]
 
+    def device_notices(self) -> list[str]:
+        """Return the sentences for a machine whose accelerators are handed out."""
+        if self.cgroups.devices or self.isolation.kind == "namespace":  # a sandbox has only the devices put into it
+            return []
+        return [
+            "Accelerators are advisory on this machine: a session is told which are its own, but nothing keeps it from "
+            "the others."
+        ]
+
 
 @functools.lru_cache(maxsize=4)
 def detect(asked: isolation.Asked = "auto") -> Machine:

@@ -44,6 +44,8 @@ class Record:
     made_at: str
     cgroups: tuple[str, ...] = ()
     memory: int | None = None
+    devices: tuple[str, ...] = ()
+    """Uuids of the accelerators that it was given."""
 
     @property
     def stem(self) -> str:
@@ -138,7 +140,7 @@ def _read_one(folder: Path, path: Path, match: re.Match[str]) -> Claim | None:
 
 
 def _parse(data: dict[str, Any]) -> Record:
-    return Record(**{**data, "cgroups": tuple(data["cgroups"])})
+    return Record(**{**data, "cgroups": tuple(data["cgroups"]), "devices": tuple(data.get("devices", ()))})
 
 
 def _private(path: str, flags: int) -> int:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from spawner.devices.enforcement import Rule
 from spawner.processes import cgroups, ports, records
 from spawner.processes.ending import end
 from spawner.processes.family import tree
@@ -40,6 +41,8 @@ class Order:
     ----------
     passages
         Closed directories to cover, and what of each stays reachable (`isolation.passages`).
+    devices
+        Which devices are closed to it, where `support` can do so.
     """
 
     record: Record
@@ -51,6 +54,7 @@ class Order:
     support: cgroups.Support
     cpu: Decimal | None = None
     passages: Mapping[Path, list[Path]] | None = None
+    devices: Rule | None = None
 
     def document(self, record_path: Path) -> bytes:
         """Return what the launcher reads; it holds the session's token."""
@@ -180,7 +184,7 @@ def _start(order: Order) -> Process:
     """Start the launcher in a new Unix session, in a thread; see `records` for why each step may be the last one."""
     path = records.plan(order.records_dir, order.record)
     try:
-        cgroups.create(order.support, order.record.spawn_id, order.cpu, order.record.memory)
+        cgroups.create(order.support, order.record.spawn_id, order.cpu, order.record.memory, order.devices)
         output = _open_log(order.log)
         try:
             return _spawn(order, path, output)

@@ -14,12 +14,13 @@ from jupyterhub.traitlets import ByteSpecification
 from profiles.model import Catalogue
 from profiles.quantities import parse_quantity
 from spawner import overrides
+from spawner.devices.environment import device_environment
 from spawner.processes.homes import directory_name
 from spawner.processes.identity import SPAWN_ID
 from spawner.processes.ports import ADDRESS
 from spawner.request import Request
 
-__all__ = ["Defaults", "Place", "ProcessSpec", "process_spec"]
+__all__ = ["Defaults", "Place", "ProcessSpec", "process_limits", "process_spec"]
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _THREADS = "OMP_NUM_THREADS"
@@ -35,6 +36,8 @@ class Place:
     home: Path
     port: int
     base_url: str
+    devices: tuple[str, ...] = ()
+    """Uuids of the accelerators that it was given."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,14 @@ def process_spec(request: Request, catalogue: Catalogue, place: Place, defaults:
     override = overrides.overrides(request, catalogue)
     arguments = tuple(str(argument) for argument in override.get("args", defaults.arguments))
     argv = (*((local.command if local else ()) or defaults.command), *arguments)
-    cores = _first(request.cpu, _cores(override.get("cpu_limit")), _cores(defaults.cpu))
-    size = _first(request.memory, _size(override.get("mem_limit")), defaults.memory)
+    cores, size = process_limits(request, catalogue, defaults)
 
     fields = _fields(place)
     environment = _account(place, argv[0], defaults.shell)
     environment |= dict(local.environment) if local else {}
     environment |= _texts(defaults.hub_environment)
+    accelerator = catalogue.accelerators[request.accelerator] if request.accelerator is not None else None
+    environment |= accelerator.environment if accelerator is not None else {}
     hubs_own = {name for name in defaults.hub_environment if name.startswith("JUPYTERHUB_")}
     asked = overrides.environment(request, catalogue)
     asked |= {name: _expand(value, fields) for name, value in _texts(override.get("environment") or {}).items()}
@@ -88,7 +92,16 @@ def process_spec(request: Request, catalogue: Catalogue, place: Place, defaults:
         environment["JUPYTERHUB_DEFAULT_URL"] = _expand(str(default_url), fields)
     environment["JUPYTERHUB_SERVICE_URL"] = f"http://{ADDRESS}:{place.port}{place.base_url}"
     environment[SPAWN_ID] = place.spawn_id
+    environment |= device_environment(request.accelerator, place.devices)
     return ProcessSpec(argv, environment, place.home, cores, size)
+
+
+def process_limits(request: Request, catalogue: Catalogue, defaults: Defaults) -> tuple[Decimal | None, int | None]:
+    """Return how much cpu (cores) and memory (bytes) the session gets; None: no limit."""
+    override = overrides.overrides(request, catalogue)
+    cores: Decimal | None = _first(request.cpu, _cores(override.get("cpu_limit")), _cores(defaults.cpu))
+    size: int | None = _first(request.memory, _size(override.get("mem_limit")), defaults.memory)
+    return cores, size
 
 
 def _switches(override: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spawner.devices.nodes import Node
 from spawner.processes.isolation import Isolation, bubblewrap, passages
 
 __all__ = ["Surroundings", "UnreachableError", "surround"]
@@ -36,6 +37,7 @@ def surround(
     uid: int | None,
     hidden: list[Path],
     visible: list[Path],
+    devices: tuple[Node, ...] = (),
 ) -> Surroundings:
     """Return how `argv` is run on this machine.
 
@@ -46,7 +48,10 @@ def surround(
     """
     if separation.kind == "namespace":
         covered = [*hidden, *_own_home()]
-        command = bubblewrap(separation.bubblewrap, home=home, hidden=covered, visible=visible, argv=argv)
+        nodes = [node.path for node in devices]
+        command = bubblewrap(
+            separation.bubblewrap, home=home, hidden=covered, visible=visible, argv=argv, devices=nodes
+        )
         return Surroundings(command)
     if uid is None:
         return Surroundings(argv)

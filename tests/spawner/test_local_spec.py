@@ -22,6 +22,15 @@ HUB = {
     "NOT": None,
 }
 
+NO_DEVICES = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "NVIDIA_VISIBLE_DEVICES": "void",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "HIP_VISIBLE_DEVICES": "-1",
+    "ROCR_VISIBLE_DEVICES": "-1",
+    "ONEAPI_DEVICE_SELECTOR": "*:cpu",
+}
+
 
 def catalogue(**override: Any) -> Catalogue:
     return Catalogue.model_validate(
@@ -87,6 +96,7 @@ def test_the_environment_is_exactly_this() -> None:
         "JUPYTERHUB_DEFAULT_URL": "/tree",
         "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:4321/user/ann/",
         "ARMILLARY_SPAWN_ID": "spawn1",
+        **NO_DEVICES,
     }
     assert (spec.argv, spec.directory, spec.cpu, spec.memory) == (
         ("/venv/bin/python", "-m", "x"),
