@@ -29,7 +29,7 @@ WRITES = "armillary_writes"
 """Execution option: the transaction that begins is going to write."""
 
 _STATEMENT_S = 15.0
-_IDLE_S = 15.0
+_IDLE_S = 5.0
 _CONNECT_S = 5
 
 

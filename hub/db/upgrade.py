@@ -146,8 +146,9 @@ def _may_be_used(connection: Connection) -> None:
             f"The PostgreSQL database has the encoding {encoding}, in which not every user's name can be written. "
             "Make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
         )
-    # A step may take longer than a statement of daily work; that of Alembic's own is set back with the transaction.
+    # A step may take longer than a statement of daily work; the limits are back after the transaction.
     connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def _copy(engine: Engine, revision: str) -> Path | None:

@@ -1,0 +1,170 @@
+"""A PostgreSQL of Debian's package, for one test session: on a Unix socket, in a temporary folder, gone afterwards.
+
+    with postgres.running() as server:
+        url = server.fresh_database()
+
+Nothing is durable in it (fsync off): it is as fast as memory, and what is tested is our use of it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.lab import packages
+from tests.lab.errors import LabError, LabUnavailable
+
+PACKAGES = ("postgresql-15",)
+PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+    "autovacuum": "off",
+    "deadlock_timeout": "200ms",
+}
+
+
+class Server:
+    """One server. Everybody who gets at its socket is its superuser, and only root and the server's account do.
+
+    Args:
+        folder: where data, socket and log are; owned by the account that the server runs under.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.folder / "log"
+
+    def url(self, database: str) -> str:
+        """The SQLAlchemy URL of a database."""
+        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
+
+    def fresh_database(self, options: str = "TEMPLATE template0 ENCODING 'UTF8'") -> str:
+        """Makes an empty database; returns its URL."""
+        name = f"test_{secrets.token_hex(6)}"
+        self._administer(f"CREATE DATABASE {name} {options}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Removes a database, and with it whoever is connected to it."""
+        self._administer(f"DROP DATABASE IF EXISTS {_name(url)} WITH (FORCE)")
+
+    def cut_off(self, url: str) -> None:
+        """Ends all connections to a database, as a restart of the server does."""
+        self._administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{_name(url)}'")
+
+    def initialise(self) -> None:
+        """Makes the files of the server."""
+        options = ("--username=postgres", "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8")
+        command = [PROGRAMS / "initdb", "-D", self.folder / "data", "--no-sync", "--locale=C.UTF-8", *options]
+        done = subprocess.run(_as_owner(command), cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"initdb of PostgreSQL failed:\n{done.stdout}{done.stderr}")
+
+    def start(self) -> None:
+        """Starts the server and waits until it answers."""
+        words = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        command = [PROGRAMS / "postgres", "-D", self.folder / "data", "-k", self.folder, *words]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                # Should this process be killed, the server gets SIGINT: end at once, but in order.
+                _as_owner(command, "--pdeathsig", "INT"),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise LabError(f"PostgreSQL did not start; {self.log}:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends the server and everybody's connection."""
+        if self._process is None:
+            return
+        for what in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            self._process.send_signal(what)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                continue
+            self._process = None
+            return
+        raise LabError("PostgreSQL does not end")
+
+    def _answers(self) -> bool:
+        try:
+            self._administer("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _administer(self, statement: str) -> None:
+        with psycopg.connect(
+            host=str(self.folder), user="postgres", dbname="postgres", autocommit=True, connect_timeout=10
+        ) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """A server of one's own; nothing is left of it afterwards.
+
+    Raises:
+        LabUnavailable: the package is missing, and cannot be installed here.
+    """
+    packages.install(PACKAGES)
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="armillary-postgres-", dir=memory if os.access(memory, os.W_OK) else None))
+    server = Server(folder)
+    try:
+        if os.geteuid() == 0:
+            _give_to_owner(folder)
+        server.initialise()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def _give_to_owner(folder: Path) -> None:
+    try:
+        account = pwd.getpwnam("postgres")
+    except KeyError:
+        raise LabUnavailable("The account `postgres` is missing: reinstall the package postgresql-common.") from None
+    os.chown(folder, account.pw_uid, account.pw_gid)
+
+
+def _as_owner(command: Sequence[str | Path], *options: str) -> list[str]:
+    """The command under the server's account: PostgreSQL refuses to run as root."""
+    account = ("--reuid=postgres", "--regid=postgres", "--init-groups") if os.geteuid() == 0 else ()
+    return ["setpriv", *account, *options, *map(str, command)]
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
