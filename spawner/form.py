@@ -5,19 +5,24 @@ The template is compiled once a process, not once a view (KubeSpawner's form too
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from profiles.model import Catalogue
-from profiles.offers import ProfileOffer
+from profiles.model import NO_ACCELERATOR, Catalogue
+from profiles.offers import OptionOffer, ProfileOffer
 from profiles.quantities import format_cpu, format_memory
 from spawner.capacity.availability import Availability
+from spawner.capacity.card import Card, card, fits_line
+from spawner.capacity.grant import placed_by_hand
+from spawner.capacity.shown import shown as counts
+from spawner.capacity.shown import utc_text
 from spawner.options import FORM_PREFIX
 from spawner.request import UNLISTED_SUFFIX
 
@@ -51,6 +56,8 @@ def render(
     catalogue: Catalogue | None = None,
     availability: Availability | None = None,
     user: str = "",
+    server: str = "",
+    nodes_may_appear: bool = False,
 ) -> Markup:
     """Return the inside of JupyterHub's form element.
 
@@ -59,19 +66,105 @@ def render(
     shown
         Profiles with their options, each open or with the reason why not.
     selected
-        Options to pre-select, as `Request.options` returns them.
+        Options to pre-select, as `Request.options` returns them, or as a refused form gave them; what is not
+        possible is passed over.
     notices
         Sentences for the top.
     catalogue, availability, user
         What is free, of what, and for whom; None: nobody counts.
+    server
+        Name of the server that is started; empty for the default one.
+    nodes_may_appear
+        The cluster makes nodes when pods wait, so that a full accelerator may be asked for.
     """
-    picked = selected.get("profile") or next((offer.key for offer in shown if offer.reason is None), None)
+    picked = _picked(shown, selected)
     html = (
         _environment()
         .get_template("form.html")
-        .render(profiles=shown, picked=picked, selected=selected, notices=notices)
+        .render(
+            profiles=shown,
+            picked=picked,
+            server=server,
+            selected=selected if selected.get("profile", picked) == picked else {},
+            notices=notices,
+            live=None if availability is None or catalogue is None else _Live(shown, availability, catalogue, user),
+            nodes_may_appear=nodes_may_appear,
+        )
     )
     return Markup(html)  # noqa: S704  # rendered with autoescape on
+
+
+def _picked(shown: Sequence[ProfileOffer], selected: Mapping[str, Any]) -> str | None:
+    possible = [offer for offer in shown if offer.reason is None]
+    keys = [offer.key for offer in possible]
+    if selected.get("profile") in keys:
+        return str(selected["profile"])
+    return next((offer.key for offer in possible if offer.default), next(iter(keys), None))
+
+
+def _value(option: OptionOffer, selected: Mapping[str, Any]) -> str:
+    """Return what the option's control shows: the selected value where it is possible, else the default."""
+    value = selected.get(option.key)
+    possible = {offer.key for offer in option.offers if offer.reason is None}
+    if value is None or (option.offers and str(value) not in possible):
+        value = option.default
+    return "" if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class _Live:
+    """The counts, as the template asks for them. Only accelerators that may be picked have any."""
+
+    shown: Sequence[ProfileOffer]
+    availability: Availability
+    catalogue: Catalogue
+    user: str
+
+    def _titles(self) -> Iterator[tuple[str, str]]:
+        yield NO_ACCELERATOR, ""
+        for profile in self.shown:
+            for option in profile.options:
+                if option.key == "accelerator":
+                    yield from (
+                        (offer.key, self.catalogue.accelerators[offer.key].title)
+                        for offer in option.offers
+                        if offer.reason is None and offer.key != NO_ACCELERATOR
+                    )
+
+    @property
+    def json(self) -> Markup:
+        """The same as the service's API gives, for the script."""
+        return htmlsafe_json_dumps(counts(self.availability, self.user, dict(self._titles())))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether they may be taken for the truth."""
+        return self.availability.fresh
+
+    @property
+    def as_of(self) -> str:
+        """When they were true, as `2026-11-21T15:00:00Z`; empty: never."""
+        return utc_text(self.availability.as_of) if self.availability.as_of else ""
+
+    def card(self, accelerator: str) -> Card | None:
+        """What a card says; None for sessions without accelerator."""
+        return None if accelerator == NO_ACCELERATOR else card(self.availability, accelerator, self.user)
+
+    def fits(self, profile: ProfileOffer, selected: Mapping[str, Any]) -> str:
+        """What fits beside the accelerator that is picked when the form opens."""
+        if self.by_hand(profile):
+            return ""
+        values = {option.key: _value(option, selected) for option in profile.options}
+        picked = values.get("accelerator", NO_ACCELERATOR)
+        if picked == NO_ACCELERATOR or picked not in self.catalogue.accelerators:
+            return fits_line(self.availability, None, "", 0)
+        count = values.get("count", "1")
+        title = self.catalogue.accelerators[picked].title
+        return fits_line(self.availability, picked, title, int(count) if count.isdecimal() else 1)
+
+    def by_hand(self, profile: ProfileOffer) -> bool:
+        """Whether only the scheduler knows what fits."""
+        return placed_by_hand(self.catalogue.profiles.get(profile.key))
 
 
 @lru_cache(maxsize=1)
@@ -83,7 +176,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(field=_field, unlisted_suffix=UNLISTED_SUFFIX, units=_UNITS, number=_number)
+    environment.globals.update(
+        field=_field, unlisted_suffix=UNLISTED_SUFFIX, units=_UNITS, number=_number, value_of=_value
+    )
     return environment
 
 
