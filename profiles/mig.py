@@ -13,7 +13,7 @@ PROFILE = r"[1-9]g\.[1-9][0-9]*gb([+-][a-z0-9.]+)?"
 """Compute slices, memory, and what is special about it: `1g.5gb`, `1g.10gb+me`."""
 
 _PROFILE = re.compile(PROFILE)
-_WRITTEN = r"([1-9]g\.[1-9][0-9]*gb(?:[.-][a-z0-9.]+)?)"  # names of Kubernetes hold no `+`: a `.` stands for it
+_WRITTEN = r"([1-9]g\.[1-9][0-9]*gb(?:[.-][a-z0-9.]+?)??)"  # names of Kubernetes hold no `+`: a `.` stands for it
 _RESOURCE = re.compile(rf"nvidia\.com/mig-{_WRITTEN}(?:\.shared)?")
 _PRODUCT = re.compile(rf".+-MIG-{_WRITTEN}(?:-SHARED)?")
 

@@ -14,6 +14,7 @@ from profiles.schema import json_schema
 SCHEMA = json_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 SHIPPED = Path(profiles.__file__).with_name("catalogue.yaml").read_text()
+EXAMPLES = [path.read_text() for path in sorted(Path(profiles.__file__).with_name("examples").glob("*.yaml"))]
 
 
 def whole(profile: str = "", *, accelerator: str = "", image: str = "") -> str:
@@ -26,6 +27,7 @@ def whole(profile: str = "", *, accelerator: str = "", image: str = "") -> str:
 
 GOOD = [
     SHIPPED,
+    *EXAMPLES,
     whole(),
     "profiles: {p: {title: P}}\nimages:\naccelerators:\n",
     whole(", access: everyone"),
@@ -47,6 +49,12 @@ GOOD = [
     whole(
         accelerator=", share: 0.5, kubernetes: {resource: a.b/c, tolerations: [{key: a, value: b}], runtime_class: r}"
     ),
+    whole(accelerator=", kubernetes: {dra: {device_class: gpu.nvidia.com}}"),
+    whole(accelerator=", kubernetes: {resource: null, dra: {device_class: a.b, selectors: [device.driver == 'a.b']}}"),
+    whole(accelerator=", local: {product: Tesla T4, replicas: 2}, per_node: 4"),
+    whole(accelerator=", local: {product: [A, B], mig: 1g.10gb+me}, simulated: null"),
+    whole(accelerator=", simulated: {count: 4}, local: null"),
+    whole(accelerator=", kubernetes: {resource: a.b/c, tolerations: [{key: a, operator: Equal, value: b}]}"),
     whole(image=", reference: a/b:c, pull_policy: Always, default_url: /lab"),
     "profiles: [{display_name: A}]",
     "profiles: [{display_name: A, slug: a, default: true, kubespawner_override: {image: x}}]",
@@ -55,6 +63,19 @@ GOOD = [
 ]
 
 BAD_SHAPE = [
+    whole(accelerator=", kubernetes: {resource: a.b/c, dra: {device_class: a.b}}"),
+    whole(accelerator=", kubernetes: {dra: {selectors: [device.driver == 'a.b']}}"),
+    whole(accelerator=", kubernetes: {dra: {device_class: a.b, selectors: ['']}}"),
+    whole(accelerator=", kubernetes: {dra: {device_class: a.b, selectors: device}}"),
+    whole(accelerator=", kubernetes: {resource: a.b/c, tolerations: [{key: a, operator: Equal}]}"),
+    whole(accelerator=", kubernetes: {resource: a.b/c, tolerations: [{key: a, operator: Exists, value: b}]}"),
+    whole(accelerator=", local: {product: []}"),
+    whole(accelerator=", local: {product: T4, mig: large}"),
+    whole(accelerator=", local: {product: T4, replicas: 0}"),
+    whole(accelerator=", local: {product: T4}, simulated: {count: 1}"),
+    whole(accelerator=", simulated: {count: 0}"),
+    whole(accelerator=", simulated: {}"),
+    whole(accelerator=", per_node: 0"),
     "",
     "[]",
     "images: {}",
