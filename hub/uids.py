@@ -74,7 +74,7 @@ class SqlUidRegistry:
         if uid is None:
             try:
                 uid = await asyncio.to_thread(self._find_or_give, user_name)
-            except OSError as error:
+            except (OSError, UnicodeEncodeError) as error:
                 raise UidError(f"the table of uids cannot be used: {error}") from error
             self._known[user_name] = uid
         return uid

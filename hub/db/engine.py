@@ -137,6 +137,7 @@ def _postgresql(url: URL) -> Engine:
     words = [f"-c {name}={value}" for name, value in limits.items()]
     arguments: dict[str, Any] = {
         "application_name": "armillary",
+        "client_encoding": "utf8",
         "connect_timeout": _CONNECT_S,
         "tcp_user_timeout": int(_STATEMENT_S * 1000),
         "keepalives_idle": 5,
