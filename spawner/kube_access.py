@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
+from kubespawner.clients import shared_client
+
 from spawner.kube_api import KubeApi
 from spawner.kube_traits import KubeTraits
 from spawner.pod_watch import PodWatch
@@ -30,6 +32,7 @@ class KubeAccess(KubeTraits):
             request_timeout_s=self.k8s_api_request_timeout,
             retry_timeout_s=self.k8s_api_request_retry_timeout,
             log=self.log,
+            devices=lambda: shared_client("ResourceV1Api"),
         )
 
     def watch(self, pod: dict[str, Any]) -> PodWatch:

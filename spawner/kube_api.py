@@ -54,6 +54,9 @@ class KubeApi:
     ----------
     core
         A kubernetes_asyncio CoreV1Api.
+    devices
+        Returns a kubernetes_asyncio ResourceV1Api; only asked where an accelerator is a device of Dynamic Resource
+        Allocation.
     request_timeout_s
         How long one request may take. An answer that comes later is not lost: whoever repeats a request finds
         what the first one made.
@@ -61,8 +64,17 @@ class KubeApi:
         How long a request is repeated while the API server does not answer, or answers 429 or 5xx.
     """
 
-    def __init__(self, core: Any, *, request_timeout_s: float, retry_timeout_s: float, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        core: Any,
+        *,
+        request_timeout_s: float,
+        retry_timeout_s: float,
+        log: logging.Logger,
+        devices: Callable[[], Any] | None = None,
+    ) -> None:
         self._core = core
+        self._devices = devices
         self._request_timeout_s = request_timeout_s
         self._retry_timeout_s = retry_timeout_s
         self._log = log
@@ -143,6 +155,17 @@ class KubeApi:
         """Delete a PersistentVolumeClaim; one that is gone is fine. Repeated."""
         await self._delete("persistent_volume_claim", namespace, name, {})
 
+    async def read_claim_template(self, namespace: str, name: str) -> Json | None:
+        """Return the ResourceClaimTemplate, None if there is none, or no such kind of object. Repeated."""
+        return await self.patiently(
+            lambda: _or_none(self._send("read_namespaced_resource_claim_template", name, namespace)),
+            f"Reading claim template {namespace}/{name}",
+        )
+
+    async def create_claim_template(self, namespace: str, template: Any) -> None:
+        """Make a ResourceClaimTemplate; one that exists is fine. Repeated."""
+        await self._ensure("create_namespaced_resource_claim_template", namespace, template)
+
     async def create_namespace(self, namespace: Any) -> None:
         """Make a namespace; one that exists is fine. Repeated."""
         await self._ensure("create_namespace", namespace)
@@ -167,10 +190,14 @@ class KubeApi:
 
         await self.patiently(attempt, method)
 
+    def _method(self, name: str) -> Any:
+        group = self._devices() if self._devices is not None and "resource_claim" in name else self._core
+        return getattr(group, name)
+
     async def _send(self, method: str, *arguments: Any, **parameters: Any) -> Json:
         try:
             async with asyncio.timeout(self._request_timeout_s):
-                response = await getattr(self._core, method)(*arguments, _preload_content=False, **parameters)
+                response = await self._method(method)(*arguments, _preload_content=False, **parameters)
                 async with response:
                     text = await response.text()
         except TimeoutError:

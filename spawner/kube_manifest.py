@@ -12,6 +12,7 @@ from profiles.overrides import apply
 from spawner import pod as steps
 from spawner.kube_traits import KubeTraits
 from spawner.overrides import environment, overrides
+from spawner.placement import Contradiction, Placement, place, placed
 from spawner.refusal import StartFailed
 from spawner.request import Request
 
@@ -78,7 +79,10 @@ class KubeManifest(KubeTraits):
     def get_env(self) -> dict[str, Any]:
         """Return the session's environment; the catalogue's variables are taken literally, braces and all."""
         env: dict[str, Any] = super().get_env()
-        asked = environment(self.request, self.catalogue) if self.request is not None else {}
+        asked: dict[str, str] = {}
+        if self.request is not None:
+            asked |= self.placement(self.request).environment
+            asked |= environment(self.request, self.catalogue)
         hubs_own = {name for name in env if name.startswith("JUPYTERHUB_")}
         return env | {name: value for name, value in asked.items() if name not in hubs_own}
 
@@ -88,22 +92,27 @@ class KubeManifest(KubeTraits):
         pod = steps.never_restarted(pod)
         pod = steps.with_home(pod, steps.Home(self.home_path, self.pvc_name if self.storage_pvc_ensure else None))
         pod = steps.with_scratch(pod, self.scratch_limit or None)
-        request: Request | None = self.request
-        device = (
-            self.catalogue.accelerators[request.accelerator].kubernetes if request and request.accelerator else None
+        pod = steps.with_amounts(
+            pod,
+            {"cpu": self.cpu_limit, "memory": self.mem_limit, **self.extra_resource_limits},
+            {"cpu": self.cpu_guarantee, "memory": self.mem_guarantee, **self.extra_resource_guarantees},
         )
-        if request is not None and device is not None:
-            pod = steps.with_device(pod, device, request.count)
-        elif not self._asks_for_nvidia():
-            pod = steps.without_devices(pod)
+        request: Request | None = self.request
+        pod = self._placed(pod, request) if request is not None else placed(pod, Placement())
         pod = steps.restricted(pod)
         names = {_TOKEN, *self.secret_environment}
         pod, self.secret_values = steps.with_secret_environment(pod, self.environment_secret, names)
         return steps.annotated(pod, *self._marks(request)) if request is not None else pod
 
-    def _asks_for_nvidia(self) -> bool:
-        # A profile_list brings its own resource names instead of accelerators.
-        return any(name.startswith("nvidia.com/") for name in self.extra_resource_limits)
+    def placement(self, request: Request) -> Placement:
+        """Return where and with what a session of this request runs, its memory being what is set now."""
+        return place(request, self.catalogue, memory=self.mem_limit, shm_share=self.shm_share)
+
+    def _placed(self, pod: steps.Pod, request: Request) -> steps.Pod:
+        try:
+            return placed(pod, self.placement(request))
+        except Contradiction as error:
+            raise self._bad_profile(request.profile, str(error)) from error
 
     def _marks(self, request: Request) -> tuple[dict[str, str], dict[str, str]]:
         marks = {PROFILE: request.profile}

@@ -43,6 +43,20 @@ class KubeTraits(KubeSpawner):  # type: ignore[misc]  # KubeSpawner is untyped
         """,
     )
 
+    shm_share = Float(
+        0.5,
+        min=0.0,
+        max=1.0,
+        config=True,
+        help="""
+        Which part of a session's memory /dev/shm may fill. What lies there counts as memory of the session, whose
+        limit stays the same. 0: the 64 MiB that container runtimes give.
+
+        Default: 0.5, as Linux itself does. Data loaders of PyTorch hand their batches over in /dev/shm and die with
+        "bus error" where it is full. A volume that the deployer mounts at /dev/shm is left as it is.
+        """,
+    )
+
     cpu_overcommit = Float(
         1.0,
         min=1.0,

@@ -1,4 +1,4 @@
-"""Pure steps from one pod to the next: security, token, home, accelerator.
+"""Pure steps from one pod to the next: security, token, home.
 
 Every step takes a V1Pod and returns a new one that shares nothing with the old: KubeSpawner's manifest shares
 objects with its traits (`pod.spec.node_selector is spawner.node_selector`), so that editing the one edits the other.
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from kubernetes_asyncio.client import models
-
-from profiles.model import KubernetesDevice
+from kubespawner.utils import get_k8s_model
 
 __all__ = [
     "NOTEBOOK",
@@ -22,13 +21,16 @@ __all__ = [
     "Pod",
     "annotated",
     "detached",
+    "field_of",
+    "mounted",
+    "name_of",
     "never_restarted",
+    "notebook",
     "restricted",
-    "with_device",
+    "with_amounts",
     "with_home",
     "with_scratch",
     "with_secret_environment",
-    "without_devices",
 ]
 
 Pod: TypeAlias = Any
@@ -41,7 +43,6 @@ SPAWN_ID = "armillary/spawn-id"
 """Annotation with the identity of one start: tells our own pod from one that an earlier start left behind."""
 
 _SCRATCH = "/tmp"  # noqa: S108  # a path in the pod
-_VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def restricted(pod: Pod) -> Pod:
     https://kubernetes.io/docs/concepts/security/pod-security-standards/
     """
     pod = detached(pod)
-    session = _as_dict(_notebook(pod).security_context)
+    session = _as_dict(notebook(pod).security_context)
     # KubeSpawner gives uid and gid to the session's container only; its neighbours shall run under them as well.
     identity = {key: session[key] for key in ("runAsUser", "runAsGroup") if key in session}
     pod.spec.security_context = {
@@ -111,7 +112,7 @@ def restricted(pod: Pod) -> Pod:
 
 def with_scratch(pod: Pod, size_limit: str | None) -> Pod:
     """Return the pod with a /tmp of its own, as its root file system is read-only; `size_limit` as "10Gi" or None."""
-    return _mounted(pod, "scratch", _SCRATCH, {"emptyDir": {"sizeLimit": size_limit} if size_limit else {}})
+    return mounted(pod, "scratch", _SCRATCH, {"emptyDir": {"sizeLimit": size_limit} if size_limit else {}})
 
 
 def with_home(pod: Pod, home: Home) -> Pod:
@@ -120,8 +121,8 @@ def with_home(pod: Pod, home: Home) -> Pod:
     A volume that the deployer mounts at that path already is left as it is.
     """
     source: dict[str, Any] = {"persistentVolumeClaim": {"claimName": home.claim}} if home.claim else {"emptyDir": {}}
-    pod = _mounted(pod, "home", home.path, source)
-    container = _notebook(pod)
+    pod = mounted(pod, "home", home.path, source)
+    container = notebook(pod)
     if container.working_dir is None:
         container.working_dir = home.path
     container.env = _with_variables(container.env, [{"name": "HOME", "value": home.path}])
@@ -134,11 +135,11 @@ def with_secret_environment(pod: Pod, secret: str, names: Collection[str]) -> tu
     A pod's specification can be read by whoever may read pods, and ends in logs and backups.
     """
     pod = detached(pod)
-    container = _notebook(pod)
+    container = notebook(pod)
     values = {
-        _name(variable): str(value)
+        name_of(variable): str(value)
         for variable in container.env or []
-        if _name(variable) in names and (value := _field(variable, "value", "value")) is not None
+        if name_of(variable) in names and (value := field_of(variable, "value", "value")) is not None
     }
     references = [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}} for name in sorted(values)
@@ -147,69 +148,31 @@ def with_secret_environment(pod: Pod, secret: str, names: Collection[str]) -> tu
     return pod, values
 
 
-def with_device(pod: Pod, device: KubernetesDevice, count: int) -> Pod:
-    """Return the pod with exactly `count` of this device, on a node that has it, or nowhere.
+def with_amounts(pod: Pod, limits: Mapping[str, Any], requests: Mapping[str, Any]) -> Pod:
+    """Return the pod with these limits and requests where it says nothing else.
 
-    The node labels are *required*: what was picked is what is got. Terms of a node affinity are alternatives of
-    each other, so the labels join every one of them.
+    KubeSpawner's `extra_container_config` replaces `resources` as a whole, so that a deployer who adds one thing
+    there takes the cpu and memory away that a person has picked.
     """
     pod = detached(pod)
-    container = _notebook(pod)
-    limits = dict(container.resources.limits or {})
-    limits[device.resource] = str(count)
-    container.resources.limits = limits
-    requests = dict(container.resources.requests or {})
-    requests.pop(device.resource, None)  # Kubernetes takes the limit; another value would be refused
-    container.resources.requests = requests
-    if device.node_labels:
-        _require_labels(pod.spec, device.node_labels)
-    if device.tolerations:
-        wanted = [
-            models.V1Toleration(key=t.key, operator=t.operator, value=t.value, effect=t.effect)
-            for t in device.tolerations
-        ]
-        pod.spec.tolerations = [*(pod.spec.tolerations or []), *wanted]
-    if device.runtime_class:
-        pod.spec.runtime_class_name = device.runtime_class
-    return pod if (device.resource or "").startswith("nvidia.com/") else without_devices(pod)
-
-
-def without_devices(pod: Pod) -> Pod:
-    """Return the pod as one that sees no NVIDIA device.
-
-    Where NVIDIA's runtime is the node's default, an image that sets NVIDIA_VISIBLE_DEVICES=all sees every card
-    of the node though the pod asked for none. A value of the pod wins over the image's.
-    """
-    pod = detached(pod)
-    container = _notebook(pod)
-    container.env = _with_variables(container.env, [{"name": _VISIBLE_DEVICES, "value": "void"}])
+    container = notebook(pod)
+    resources = get_k8s_model(models.V1ResourceRequirements, container.resources or {})
+    resources.limits = {**_set(limits), **(resources.limits or {})}
+    resources.requests = {**_set(requests), **(resources.requests or {})}
+    container.resources = resources
     return pod
 
 
-def _require_labels(spec: Any, labels: Mapping[str, Iterable[str]]) -> None:
-    wanted = [
-        models.V1NodeSelectorRequirement(key=key, operator="In", values=list(values)) for key, values in labels.items()
-    ]
-    spec.affinity = spec.affinity or models.V1Affinity()
-    affinity = spec.affinity.node_affinity = spec.affinity.node_affinity or models.V1NodeAffinity()
-    selector = affinity.required_during_scheduling_ignored_during_execution
-    terms = (selector.node_selector_terms if selector else None) or [models.V1NodeSelectorTerm()]
-    affinity.required_during_scheduling_ignored_during_execution = models.V1NodeSelector(
-        node_selector_terms=[
-            models.V1NodeSelectorTerm(
-                match_expressions=[*(_field(term, "match_expressions", "matchExpressions") or []), *wanted],
-                match_fields=_field(term, "match_fields", "matchFields"),
-            )
-            for term in terms
-        ]
-    )
+def _set(amounts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
-def _mounted(pod: Pod, name: str, path: str, source: Mapping[str, Any]) -> Pod:
+def mounted(pod: Pod, name: str, path: str, source: Mapping[str, Any]) -> Pod:
+    """Return the pod with a volume of this source at this path; what the deployer mounts there already stays."""
     pod = detached(pod)
-    container = _notebook(pod)
+    container = notebook(pod)
     mounts = container.volume_mounts or []
-    if any(_field(mount, "mount_path", "mountPath").rstrip("/") == path.rstrip("/") for mount in mounts):
+    if any(field_of(mount, "mount_path", "mountPath").rstrip("/") == path.rstrip("/") for mount in mounts):
         return pod
     pod.spec.volumes = [*(pod.spec.volumes or []), {"name": f"armillary-{name}", **copy.deepcopy(dict(source))}]
     container.volume_mounts = [*mounts, {"name": f"armillary-{name}", "mountPath": path}]
@@ -221,7 +184,7 @@ def _with_variables(
 ) -> list[Any]:
     """Add variables; one that exists is kept, or replaced in its place."""
     variables = list(existing or [])
-    places = {_name(variable): place for place, variable in enumerate(variables)}
+    places = {name_of(variable): place for place, variable in enumerate(variables)}
     for variable in new:
         if variable["name"] not in places:
             variables.append(variable)
@@ -230,19 +193,23 @@ def _with_variables(
     return variables
 
 
-def _notebook(pod: Pod) -> Any:
+def notebook(pod: Pod) -> Any:
+    """Return the container that runs the session."""
     for container in pod.spec.containers:
         if container.name == NOTEBOOK:
             return container
     raise ValueError(f"pod {pod.metadata.name} has no container named {NOTEBOOK!r}")
 
 
-def _name(variable: Any) -> str:
-    return str(_field(variable, "name", "name"))
+def name_of(variable: Any) -> str:
+    """Return the name of an environment variable."""
+    return str(field_of(variable, "name", "name"))
 
 
-def _field(value: Any, attribute: str, key: str) -> Any:
-    # Deployers' traits arrive as dictionaries in Kubernetes' spelling, KubeSpawner's own as models.
+def field_of(value: Any, attribute: str, key: str) -> Any:
+    """Return a part of an object: deployers' traits arrive as dictionaries in Kubernetes' spelling, KubeSpawner's own
+    as models.
+    """
     return value.get(key) if isinstance(value, dict) else getattr(value, attribute)
 
 
