@@ -13,7 +13,7 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,8 +27,7 @@ from spawner.metrics import REFLECTOR_FAILURES, REFLECTOR_LISTS
 __all__ = ["LiveEvents", "LivePods", "LiveReflector"]
 
 _FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 15.0
-_FRESH_START_AFTER = 3  # failures in a row with the same version, after which the version is suspected
+_FRESH_START_AFTER = 3  # refusals in a row with the same version, after which the version is suspected
 _LONG_ENOUGH_S = 5.0  # a watch that was open for so long was a success, even a silent one
 _BURST = 50  # objects handled before other tasks get a turn
 _CONNECT_S = 10
@@ -84,6 +83,9 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         Default: 100, about half a megabyte of pods, which takes the hub's event loop a few milliseconds to parse.
         """,
     )
+
+    longest_pause_s = 15.0
+    """The longest pause between attempts while the API server does not answer."""
 
     watch_task: asyncio.Task[None] | None
     _stopping: bool
@@ -156,7 +158,7 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
             self.watch_task = None
 
     async def _keep_up(self) -> None:
-        failures = 0
+        failures = refusals = 0
         while True:
             self._changes = 0
             self._opened = math.inf
@@ -164,25 +166,30 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
                 if self._version is None:
                     await self._list()
                 await self._watch()
+                self._problem("")
             except _Expired:
                 self.log.info("The API server has forgotten our version of %s; listing again", self.kind)
                 self._version = None
             except (aiohttp.ClientError, TimeoutError, OSError, _Failed) as error:
                 self._report(error, failures)
-            except Exception:
+                self._problem(f"{type(error).__name__}: {error}")
+                refusals += isinstance(error, _Failed)
+            except Exception as error:
                 # A bug must not end what every server's life depends on; it is logged in full and tried again.
                 self.log.exception("Unexpected error while watching %s", self.kind)
+                self._problem(f"{type(error).__name__}: {error}")
                 self._version = None
             finally:
                 self.connected = False
             if self._changes or self._now() - self._opened > _LONG_ENOUGH_S:
-                failures = 0
+                failures = refusals = 0
                 continue  # the watch was good for something; resume it at once
             failures += 1
             REFLECTOR_FAILURES.labels(self.kind).inc()
-            if failures % _FRESH_START_AFTER == 0:
-                self._version = None
-            pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)
+            if refusals >= _FRESH_START_AFTER:
+                # A connection that breaks says nothing about the version; an answer that is no watch may.
+                refusals, self._version = 0, None
+            pause = min(self.longest_pause_s, _FIRST_PAUSE_S * 2 ** min(failures, 10))
             await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311  # spreads load, no secret
 
     def _report(self, error: Exception, failures: int) -> None:
@@ -223,7 +230,8 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
             async with response:
                 page = json.loads(await response.read())
             for item in page.get("items") or ():
-                found[_key(item)] = self._slim(item)
+                if (read := self._read(item)) is not None:
+                    found[read[0]] = read[1]
             rest = page["metadata"].get("continue")
             if not rest:
                 break
@@ -251,7 +259,7 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         async with response:
             self.connected = True
             self._last_contact = self._opened = self._now()
-            while line := await response.content.readline():
+            async for line in _lines(response.content):
                 self._take(json.loads(line))
                 if self._changes % _BURST == 0:
                     await asyncio.sleep(0)
@@ -267,15 +275,21 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         self._version = item["metadata"]["resourceVersion"]
         if kind == "BOOKMARK":
             return
-        key = _key(item)
         if kind == "DELETED":
-            self._forget(key)
-        else:
-            self._keep(key, self._slim(item))
+            self._forget(_key(item))
+        elif (read := self._read(item)) is not None:
+            self._keep(*read)
         for signal in self._signals.get(self._about(item), ()):
             signal.set()
 
     # --- the copy --------------------------------------------------------------------------------------------
+
+    def _read(self, item: Item) -> tuple[str, Any] | None:
+        """Return what is kept of an object, and under which key; None: nothing."""
+        return _key(item), self._slim(item)
+
+    def _problem(self, text: str) -> None:
+        """Hear of the end of a watch: why it failed, or "" if the server ended it in good order."""
 
     def _slim(self, item: Item) -> Item:
         metadata = item["metadata"]
@@ -349,7 +363,23 @@ class LiveEvents(LiveReflector, EventReflector):  # type: ignore[misc]  # KubeSp
 
 
 def _key(item: Item) -> str:
-    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+    """Return "namespace/name", or the name of what is in no namespace."""
+    metadata = item["metadata"]
+    namespace = metadata.get("namespace")
+    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines of any length; aiohttp's own reader gives up at 128 kB, and a pod may have ten times that."""
+    begun = bytearray()
+    async for piece in content.iter_any():
+        *ended, rest = piece.split(b"\n")
+        for line in ended:
+            begun += line
+            if begun:
+                yield bytes(begun)
+            begun.clear()
+        begun += rest  # what is left of it when the connection ends comes again with the next watch
 
 
 def _message(body: str) -> str:
