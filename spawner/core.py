@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from jupyterhub import __version__ as jupyterhub_version
@@ -26,6 +27,10 @@ __all__ = ["RequestSpawner"]
 
 _CHECK_S = 2.0
 # How long one look at a server lasts when the hub checks it after a restart; between looks it is polled.
+
+_asked: ContextVar[tuple[str, dict[str, object]] | None] = ContextVar("asked", default=None)
+# Which server, and what, the form or link of the present request asked for: after a refusal JupyterHub shows the form
+# again, rendered by the default server's spawner whichever was asked for (6.1, handlers/pages.py).
 
 
 class RequestSpawner(Reserving):
@@ -111,25 +116,33 @@ class RequestSpawner(Reserving):
         return _nothing
 
     def _parse_form(self, form_data: Mapping[str, Any]) -> dict[str, object]:
-        return options.from_form(form_data, self.catalogue)
+        found = options.from_form(form_data, self.catalogue)
+        _asked.set((self.name, found))
+        return found
 
     def options_from_query(self, query_data: Mapping[str, Any]) -> dict[str, object]:
         """Return the options of a link such as /hub/spawn?opt-profile=gpu&opt-cpu=4."""
         return self._parse_form(query_data)
 
     async def render_form(self) -> str:
-        """Return the form, with the last choice selected; the same offers decide what is shown and what is accepted."""
+        """Return the form, with the last choice selected, or what has just been refused.
+
+        The same offers decide what is shown and what is accepted.
+        """
         available = await self.availability()
         request, notice = self._selected()
+        server, selected = _asked.get() or (self.name, request.options() if request else {})
         notices = [*self.notices(), *([notice] if notice else [])]
         shown = offers(self.catalogue, self.person, self.engine)
         return form.render(
             form.visible(shown, hide_not_allowed=self.hide_not_allowed),
-            selected=request.options() if request else {},
+            selected=selected,
             notices=notices,
             catalogue=self.catalogue,
             availability=available,
             user=self.user.name,
+            server=server,
+            nodes_may_appear=bool(getattr(self, "nodes_may_appear", False)),
         )
 
     def chosen(self) -> tuple[tuple[str, str], ...]:

@@ -137,6 +137,25 @@ async def test_the_form_shows_a_notice_for_a_saved_choice_that_is_gone() -> None
     assert "Your last choice is no longer possible" in await spawner(saved=BAD).render_form()
 
 
+async def test_after_a_refusal_the_form_shows_what_was_asked_for() -> None:
+    named, default_one = spawner(), spawner()
+    named.orm_spawner.name = "second"
+    named.options_from_form({"profile": ["gpu"], "profile-option-gpu--memory": ["9Gi"]})
+    html = await default_one.render_form()
+    assert 'value="9Gi"' in html
+    assert "This one is named “second”." in html
+
+
+async def test_what_one_request_asked_for_is_not_seen_by_the_next() -> None:
+    made = spawner()
+    await asyncio.create_task(refused_form(made))
+    assert 'value="9Gi"' not in await made.render_form()
+
+
+async def refused_form(made: Any) -> None:
+    made.options_from_form({"profile": ["gpu"], "profile-option-gpu--memory": ["9Gi"]})
+
+
 def test_the_deployers_own_form_and_options_hook_are_kept() -> None:
     from traitlets.config import Config
 
