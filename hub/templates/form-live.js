@@ -1,11 +1,12 @@
 // Keeps counts up to date: asks the service once, then listens to its events, and begins again after every failure.
 // `say.counts(data)` gets each answer, `say.beat(time)` that nothing has changed, `say.link(state)` whether it is "live",
-// "lost" or "paused".
+// "polled", "lost" or "paused".
 function follow(service, say) {
-  const QUIET_MS = 12_000;        // counts are published every 3 s; after this silence one asks whether anybody is there
+  const QUIET_MS = 12_000;        // the service says something every 5 s; after this silence one asks whether it is there
   const ANSWER_MS = 8_000;
   const HIDDEN_MS = 60_000;       // a page nobody sees does not hold a connection for longer
   const LONGEST_WAIT_MS = 30_000;
+  const POLL_MS = 8_000;          // where it answers, but keeps no more pages up to date
   const LOGIN_AGAIN_MS = 300_000;
   let events = null, timer = 0, watchdog = 0, hiding = 0, failures = 0, round = 0, loggedIn = -Infinity;
 
@@ -36,11 +37,13 @@ function follow(service, say) {
       if (mine === round) again();
       return;
     }
+    let heard = false;
     events = new EventSource(service.events);
     for (const kind of ["capacity", "beat"]) {
       events.addEventListener(kind, (event) => {
         let data;
-        try { data = JSON.parse(event.data); } catch { return again(); }
+        try { data = JSON.parse(event.data); } catch { again(); return; }
+        heard = true;
         failures = 0;
         say.link("live");
         if (kind === "beat") say.beat(data.as_of);
@@ -48,7 +51,8 @@ function follow(service, say) {
         quiet();
       });
     }
-    events.onerror = () => { if (mine === round) again(); };  // a browser gives up for good at any status but 200
+    // A browser gives up for good at any status but 200.
+    events.onerror = () => { if (mine === round) again(heard ? null : POLL_MS); };
     quiet();
   }
 
@@ -57,14 +61,14 @@ function follow(service, say) {
     watchdog = setTimeout(() => { say.link("lost"); connect(); }, QUIET_MS);
   }
 
-  function again() {
+  function again(poll = null) {
     round += 1;
     close();
-    say.link("lost");
-    failures += 1;
+    say.link(poll === null ? "lost" : "polled");
+    failures = poll === null ? failures + 1 : 0;
+    const wait = poll ?? Math.min(LONGEST_WAIT_MS, 1000 * 2 ** (failures - 1));
     // up to half a wait more, by chance: thousands of pages do not come back at the same moment
-    const wait = Math.min(LONGEST_WAIT_MS, 1000 * 2 ** (failures - 1)) * (1 + Math.random() / 2);
-    timer = setTimeout(connect, wait);
+    timer = setTimeout(connect, wait * (1 + Math.random() / 2));
   }
 
   function close() {
