@@ -14,6 +14,10 @@ from typing import ClassVar
 from profiles.model import Engine
 from profiles.quantities import say_memory
 from spawner.core import RequestSpawner
+from spawner.devices.hand_out import Given, hand_out
+from spawner.devices.inventory import looks_at_cards
+from spawner.devices.nodes import Node, NodesMissing
+from spawner.devices.nvml import NvmlAway
 from spawner.local_settings import LocalSettings
 from spawner.processes import ports, records
 from spawner.processes.cgroups import groups_of, out_of_memory
@@ -22,12 +26,12 @@ from spawner.processes.homes import HomeError, directory_name, make_home
 from spawner.processes.identity import boot_id
 from spawner.processes.launcher import NOT_SET_UP
 from spawner.processes.records import Claim, Record
-from spawner.processes.session import Order, Session, adopt, last_lines, new_spawn_id, now, shorten
+from spawner.processes.session import Order, Session, adopt, last_lines, now, shorten
 from spawner.processes.session import start as start_session
-from spawner.processes.spec import Defaults, Place, ProcessSpec, process_spec
+from spawner.processes.spec import Defaults, Place, ProcessSpec, process_limits, process_spec
 from spawner.processes.surroundings import Surroundings, UnreachableError, surround
 from spawner.readiness import Gone, wait_until_answering
-from spawner.refusal import StartFailed
+from spawner.refusal import Refusal, StartFailed
 from spawner.request import Request
 from spawner.start_limits import longest_start_s, start_limit_s
 
@@ -36,6 +40,8 @@ __all__ = ["LocalSpawner"]
 _PORT_TRIES = 3
 _MARGIN_S = 30
 # By which our own limit of a start, which says what happened, comes before JupyterHub's, which cannot.
+_AGAIN_S = 0.5
+# Pause before the hub is told again that a session has ended, while it is at work on it.
 _NOW_S = 1.0
 # The grace of a stop that should be immediate: enough for a server that only has to close its sockets.
 
@@ -52,10 +58,13 @@ class LocalSpawner(LocalSettings, RequestSpawner):
     start_timeout: int
     _session: Session | None = None
     _starting = False
+    _stopping = False
+    _telling: asyncio.Future[None] | None = None
 
     def notices(self) -> list[str]:
         """Return what a user must know about this machine: shared account, limits that nothing enforces."""
-        return [*super().notices(), *self.machine.notices()]
+        about_devices = self.machine.device_notices() if looks_at_cards(self.catalogue) else []
+        return [*super().notices(), *self.machine.notices(), *about_devices]
 
     # --- start -----------------------------------------------------------------------------------------------
 
@@ -78,7 +87,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         Raises
         ------
         Refusal
-            The request is not granted (see `decide`).
+            The request is not granted (see `decide` and `reserve`).
         StartFailed
             The server could not be started, for a cause the text names.
         """
@@ -87,17 +96,37 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         limit = asyncio.timeout(limit_s)
         try:
             async with limit:
-                return await self._start_anew(request)
+                await self._end_leftover()  # first: it may have what is now asked for
+                return await self._start_reserved(request, limit_s)
         except TimeoutError:
             if not limit.expired():
                 raise
             text = f"{self._title(request)} did not answer within {limit_s} seconds, so it was ended. Try again later."
             raise StartFailed("start-timeout", text, status=504) from None
 
+    async def _start_reserved(self, request: Request, limit_s: float) -> str:
+        """Hold what the request needs, then start; a start that fails gives it back."""
+        self.spawn_id = self.new_spawn_id()
+        try:
+            cores, size = process_limits(request, self.catalogue, self._defaults())
+            expires_in_s = limit_s + _MARGIN_S
+            self.reservation = await self.reserve(request, cpu=cores, memory=size, expires_in_s=expires_in_s)
+            if len(self._devices()) != request.count:
+                wanted = self.catalogue.accelerators[request.accelerator].title if request.accelerator else ""
+                text = f"No {wanted} is handed out on this machine now. Choose a session without one, or try later."
+                raise Refusal("no-devices", text, log="the local engine hands out devices through a desk", status=503)
+            return await self._start_anew(request)
+        except BaseException:  # cancelled too
+            await asyncio.shield(self.release())
+            raise
+
+    def _devices(self) -> tuple[str, ...]:
+        """Return the uuids of the devices that are held for the present start."""
+        return self.reservation.devices if self.reservation is not None else ()
+
     async def _start_anew(self, request: Request) -> str:
         if self.internal_ssl:
             raise StartFailed("internal-ssl", "Sessions listen on the loopback address; switch internal_ssl off.")
-        await self._end_leftover()
         uid, home = await self._account()
         for _ in range(_PORT_TRIES):
             try:
@@ -124,6 +153,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
             self._session = None
             await asyncio.shield(session.end(grace_s=0))
             raise
+        self._tell_when_gone(session)
         return url
 
     async def _until_ready(self, session: Session, url: str, title: str) -> None:
@@ -175,10 +205,11 @@ class LocalSpawner(LocalSettings, RequestSpawner):
 
     async def _order(self, request: Request, uid: int | None, home: Path) -> Order:
         port = await self._port()
-        spawn_id = new_spawn_id()
-        place = Place(spawn_id, self.user.name, self.name, home, port, self.server.base_url)
+        spawn_id = self.spawn_id or self.new_spawn_id()
+        place = Place(spawn_id, self.user.name, self.name, home, port, self.server.base_url, self._devices())
         spec = process_spec(request, self.catalogue, place, self._defaults())
-        around = await self._surround(spec, uid)
+        given = await self._given()
+        around = await self._surround(spec, uid, given.nodes)
         record = Record(
             spawn_id=spawn_id,
             user=self.user.name,
@@ -190,6 +221,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
             made_at=now(),
             cgroups=tuple(str(group) for group in groups_of(self.machine.cgroups, spawn_id)),
             memory=spec.memory,
+            devices=place.devices,
         )
         return Order(
             record=record,
@@ -201,7 +233,16 @@ class LocalSpawner(LocalSettings, RequestSpawner):
             support=self.machine.cgroups,
             cpu=spec.cpu,
             passages=around.passages,
+            devices=given.rule,
         )
+
+    async def _given(self) -> Given:
+        """Return what the session may open; also without an accelerator, because then all of them are closed to it."""
+        try:
+            return await asyncio.to_thread(hand_out, self._devices(), self.reader)
+        except (NodesMissing, NvmlAway) as error:
+            text = "The accelerator cannot be used just now. Tell the operator; the hub's log says why."
+            raise StartFailed("device", text, log=f"{self._log_name}: {error}", status=503) from error
 
     def _defaults(self) -> Defaults:
         return Defaults(
@@ -213,13 +254,20 @@ class LocalSpawner(LocalSettings, RequestSpawner):
             shell=self.shell,
         )
 
-    async def _surround(self, spec: ProcessSpec, uid: int | None) -> Surroundings:
+    async def _surround(self, spec: ProcessSpec, uid: int | None, nodes: tuple[Node, ...]) -> Surroundings:
         hidden = [Path(path) for path in (self.state_dir, self.homes, self.launches, self.logs, *self.hidden)]
         visible = [Path(path) for path in self.visible]
         separation = self.machine.isolation
         try:
             return await asyncio.to_thread(
-                surround, separation, spec.argv, home=spec.directory, uid=uid, hidden=hidden, visible=visible
+                surround,
+                separation,
+                spec.argv,
+                home=spec.directory,
+                uid=uid,
+                hidden=hidden,
+                visible=visible,
+                devices=nodes,
             )
         except UnreachableError as error:
             text = "Sessions cannot reach their programs on this machine. Tell the operator; the hub's log says why."
@@ -263,10 +311,31 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         session = self._session or await self._find()
         if session is None:
             return
-        left = await session.end(grace_s=min(_NOW_S, self.grace_s) if now else self.grace_s)
+        self._stopping = True
+        try:
+            left = await session.end(grace_s=min(_NOW_S, self.grace_s) if now else self.grace_s)
+        finally:
+            self._stopping = False
         self._session = None
         if left:
             self.log.error("%s: processes %s could not be ended; the kernel holds them", self._log_name, left)
+        else:
+            await self.release(session.record.spawn_id)
+
+    def _tell_when_gone(self, session: Session) -> None:
+        """Let JupyterHub know at once when a session ends by itself, so that what it held is free at once too."""
+
+        def gone(_: object) -> None:
+            self._telling = asyncio.ensure_future(self._tell(session))
+
+        session.gone.add_done_callback(gone)
+
+    async def _tell(self, session: Session) -> None:
+        while self._session is session and not self._stopping:
+            if not (self._starting or self.pending or self._proxy_pending):
+                await self.poll_and_notify()
+                return
+            await asyncio.sleep(_AGAIN_S)  # the hub is at work on this server: it would not hear of it now
 
     async def _find(self) -> Session | None:
         """Return the living session that a launch record of this server leads to; records of dead ones are cleaned."""
@@ -277,6 +346,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
                 await self._clean(claim)
                 continue
             found = session
+            self._tell_when_gone(session)
             self.log.info("%s: found again, pid %i, port %i", self._log_name, session.process.pid, session.port)
             self._write_address(session)
         return found
@@ -285,8 +355,14 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         """Return what was begun for this server, the newest first; plans that never began are cancelled."""
         folder = Path(self.launches)
         claims = await asyncio.to_thread(records.find, folder, self.user.name, self.name)
-        settled = [await asyncio.to_thread(settle, folder, claim) for claim in claims]
-        return sorted((claim for claim in settled if claim), key=lambda claim: claim.record.made_at, reverse=True)
+        settled = []
+        for claim in claims:
+            begun = await asyncio.to_thread(settle, folder, claim)
+            if begun is None:
+                await self.release(claim.record.spawn_id)
+            else:
+                settled.append(begun)
+        return sorted(settled, key=lambda claim: claim.record.made_at, reverse=True)
 
     async def _end_leftover(self) -> None:
         """End what an earlier start of this server left: its token is no longer valid, and there are never two."""
@@ -299,6 +375,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         if left:
             self.log.error("%s: processes %s of an earlier start could not be ended", self._log_name, left)
         await asyncio.to_thread(records.remove, claim)
+        await self.release(claim.record.spawn_id)
 
     async def _bury(self, session: Session) -> None:
         """Say why a session ended by itself, and end what it left."""
@@ -306,7 +383,8 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         if await asyncio.to_thread(out_of_memory, groups):
             self.log.warning("%s: a process of the session was killed because it ran out of memory", self._log_name)
         self.log.warning("%s: the session ended with exit code %s", self._log_name, session.exit_code())
-        await session.end(grace_s=0)
+        if not await session.end(grace_s=0):
+            await self.release(session.record.spawn_id)
 
     def _write_address(self, session: Session) -> None:
         """Tell JupyterHub where the session listens: a hub that was killed during a start had not stored it yet."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from traitlets import Enum, Float, Instance, Int, List, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
 
+from spawner.devices.reader import Reader, this_machine
 from spawner.processes.isolation import program_directories
 from spawner.processes.machine import Machine, detect
 from spawner.protocols import UidRegistry
@@ -148,6 +149,7 @@ class LocalSettings(Configurable):
         Default: /bin/bash. Example: `c.LocalSpawner.shell = "/usr/bin/zsh"`
         """,
     )
+    reader = Instance(Reader, help="The way to this machine's cards. Default: NVIDIA's library, asked when needed.")
     machine = Instance(Machine, help="What this machine allows. Default: found out by trying, once per process.")
 
     @default("state_dir")
@@ -173,6 +175,10 @@ class LocalSettings(Configurable):
     @default("machine")
     def _machine_default(self) -> Machine:
         return detect(self.isolation)
+
+    @default("reader")
+    def _reader_default(self) -> Reader:
+        return this_machine()
 
     @default("cmd")
     def _cmd_default(self) -> list[str]:

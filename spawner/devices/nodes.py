@@ -21,7 +21,7 @@ _MINOR = re.compile(r"^DeviceFileMinor:\s*([0-9]+)\s*$", re.MULTILINE)
 
 
 class NodesMissing(Exception):
-    """The driver does not say by which device node something is reached; the text is for the operator."""
+    """A device cannot be handed out: it is gone or broken, or has no device node; the text is for the operator."""
 
 
 @dataclass(frozen=True, order=True)
@@ -59,7 +59,7 @@ def nodes_of(uuids: Collection[str], seen: Seen, proc: Path = Path("/proc")) -> 
     Raises
     ------
     NodesMissing
-        A device is not there any more, or the driver does not say how it is reached.
+        A device is not there any more, is broken, or the driver does not say how it is reached.
     """
     if not uuids:
         return ()
@@ -85,6 +85,9 @@ def _own(uuid: str, cards: Iterable[Card], majors: dict[str, int], proc: Path) -
         instance = next((one for one in card.instances if one.uuid == uuid), None)
         if instance is None and card.uuid != uuid:
             continue
+        problem = card.problem or (instance.problem if instance is not None else "")
+        if problem:
+            raise NodesMissing(f"the device {uuid} has failed since it was counted: {problem}")
         if card.minor is None:
             raise NodesMissing(f"the driver does not say which /dev/nvidiaN the card {card.uuid} is")
         nodes = [Node(_CARDS, card.minor, f"/dev/nvidia{card.minor}")]

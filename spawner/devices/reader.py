@@ -6,6 +6,7 @@ own that nobody has to wait for, and there is never a second one while the first
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import threading
@@ -20,7 +21,7 @@ import pynvml
 
 from spawner.devices.nvml import Card, Driver, Instance, NvmlAway, Seen, away, read
 
-__all__ = ["APPLICATION_XIDS", "Reader"]
+__all__ = ["APPLICATION_XIDS", "Reader", "this_machine"]
 
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 """XID errors that a program causes, after which the card is as good as before (NVIDIA, "XID Errors"; the device plugin
@@ -168,6 +169,12 @@ class Reader:
         place = (uuid, None, None) if whole else (uuid, event.gpuInstanceId, event.computeInstanceId)
         self._failed[place] = event.eventData
         _log.error("NVIDIA card %s reported XID %i: not handed out until this process restarts", uuid, event.eventData)
+
+
+@functools.lru_cache(maxsize=1)
+def this_machine() -> Reader:
+    """Return the one reader of this process: the driver is asked once for all."""
+    return Reader()
 
 
 def _begin(look: Callable[[], Seen]) -> Future[Seen]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from spawner.devices.enforcement import Rule, apply
 from spawner.devices.nodes import Node
 
-__all__ = ["Support", "create", "detect", "groups_of", "kill", "members", "out_of_memory", "remove"]
+__all__ = ["Support", "create", "detect", "groups_of", "kill", "members", "out_of_memory", "own_and_above", "remove"]
 
 _PERIOD_US = 100_000  # the kernel's default
 _LEAST_QUOTA_US = 1_000  # the kernel refuses less
@@ -77,6 +77,17 @@ def detect(proc: Path = Path("/proc/self")) -> Support:
             parents.append(best[0])
             working |= best[1]
     return Support(tuple(parents), cpu="cpu" in working, memory="memory" in working, devices="devices" in working)
+
+
+def own_and_above(proc: Path = Path("/proc/self")) -> list[Path]:
+    """Return the groups of this process and all those above them, as far as they can be seen."""
+    own = _own_groups((proc / "cgroup").read_text())
+    found: list[Path] = []
+    for kind, controllers, root, mount in _mounts((proc / "mountinfo").read_text()):
+        path = own.get("" if kind == "cgroup2" else ",".join(sorted(controllers)))
+        if path is not None:
+            found += _upwards(mount, _below(root, path))
+    return found
 
 
 def _own_groups(text: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from spawner.processes.identity import Process, boot_id, hold, is_alive, look
 from spawner.processes.isolation import LAUNCHER
 from spawner.processes.records import Claim, Record
 
-__all__ = ["Order", "Session", "adopt", "new_spawn_id", "start"]
+__all__ = ["Order", "Session", "adopt", "start"]
 
 _KEPT = 20_000
 _DEFAULT_SIGNALS = [
@@ -73,11 +72,6 @@ class Order:
             ],
         }
         return json.dumps(plan).encode()
-
-
-def new_spawn_id() -> str:
-    """Return a name for one start that no other start ever had."""
-    return secrets.token_hex(16)
 
 
 def now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import textwrap
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,7 +19,7 @@ from spawner.processes.identity import Process, boot_id, is_alive
 from spawner.processes.isolation import Isolation, detect, program_directories
 from spawner.processes.ports import free_port
 from spawner.processes.records import Record
-from spawner.processes.session import Order, Session, new_spawn_id, now, start
+from spawner.processes.session import Order, Session, now, start
 from spawner.processes.surroundings import surround
 
 SERVER = """
@@ -98,7 +99,7 @@ class Ground:
         memory: int | None = None,
     ) -> Order:
         """Return an order for this command, as the spawner makes it."""
-        spawn_id, port = new_spawn_id(), free_port(0, 0)
+        spawn_id, port = uuid.uuid4().hex, free_port(0, 0)
         home = make_home(self.folder / "homes", user, uid)
         variables = {
             "PATH": "/usr/bin:/bin",

@@ -17,6 +17,7 @@ import pytest
 
 from profiles.model import Catalogue
 from spawner import local
+from spawner.devices.environment import device_environment
 from spawner.local import LocalSpawner
 from spawner.processes.isolation import Isolation
 from spawner.processes.machine import Machine
@@ -76,6 +77,7 @@ async def test_nothing_of_the_hubs_environment_leaks(world: World, monkeypatch: 
         "MARK",
         "MEM_LIMIT",
         "ARMILLARY_SPAWN_ID",
+        *device_environment(None, ()),
     }
     assert {name for name in environment if not name.startswith("JUPYTERHUB_")} - allowed == set()
     assert "of-the-hub" not in str(environment)
