@@ -20,7 +20,7 @@ LAUNCHER = {
 }
 
 # Modules with commands of their own; each has `add(commands)`, and imports what is slow only when it is run.
-PARTS: tuple[str, ...] = ("hub.db.command", "hub.discover.command")
+PARTS: tuple[str, ...] = ("hub.db.command", "hub.discover.command", "hub.web.command")
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:

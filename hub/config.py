@@ -10,23 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
-from pydantic import SecretStr
+from sqlalchemy import Engine as Database
 from traitlets.config import Config
 
 import hub
 import profiles
+from hub.admission.desk import SqlDesk
 from hub.auth.oidc import OIDCAuthenticator
+from hub.db.address import AddressError
+from hub.db.engine import sqlite_file
+from hub.db.installation import bring_up_to_date
+from hub.db.upgrade import UpgradeError
 from hub.proxy import ArmillaryProxy
+from hub.secret import ConfigError, secret, service_token
 from hub.settings import Settings
 from hub.settings.values import is_loopback, split_url
+from hub.uids import SqlUidRegistry, UidError
+from hub.web.place import NAME as SERVICE
+from hub.web.place import Place
 from profiles.loader import load as load_catalogue
+
+__all__ = ["SHIPPED_CATALOGUE", "TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
 
 SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
 TEMPLATES = Path(hub.__file__).parent / "templates"
-
-
-class ConfigError(ValueError):
-    """Settings that are right by themselves do not fit what is on this machine; the text says what to do."""
 
 
 def apply(c: Config, settings: Settings) -> None:
@@ -39,11 +46,13 @@ def apply(c: Config, settings: Settings) -> None:
     _pages(c, settings)
     _proxy(c, settings)
     _login(c, settings)
-    _servers(c, settings)
+    _service(c, settings)
+    database = _database(settings)
+    _servers(c, settings, database)
     if settings.engine == "kubernetes":
         _kubernetes(c, settings)
     else:
-        _local(c, settings)
+        _local(c, settings, database)
 
 
 def _hub(c: Config, settings: Settings) -> None:
@@ -173,10 +182,51 @@ def _login(c: Config, settings: Settings) -> None:
     c.OIDCAuthenticator.update(values)
 
 
-def _servers(c: Config, settings: Settings) -> None:
+def _service(c: Config, settings: Settings) -> None:
+    """Make the service known, with a route, and to everybody who can log in.
+
+    Its own token gets no scope at all: whoever comes to the service brings a token of their own, which says who they
+    are and in which groups, and with it the service asks `/hub/api/user`. Its token only proves, at
+    `/hub/api/oauth2/token`, that it is the service that completes a login. `oauth_client_allowed_scopes` stays empty
+    too, so that a browser's token for the service may use the service and nothing else.
+    """
+    c.JupyterHub.services = [
+        {
+            "name": SERVICE,
+            "url": settings.service.connect_url or settings.service.bind_url,
+            "api_token": service_token(settings),
+            "oauth_redirect_uri": Place.of(settings).callback,
+            # It is part of the site: nobody has to agree that the site tells itself who they are.
+            "oauth_no_confirm": True,
+            # Its pages are reached from ours, not from JupyterHub's menu of services.
+            "display": False,
+            # The hub waits so long for it at its start, and then goes on without it.
+            "timeout": 3,
+        }
+    ]
+    # Adds to the role `user`; a `load_roles` entry for it would make a deployer's own a duplicate (JupyterHub 6.1).
+    c.JupyterHub.extra_user_scopes = {f"access:services!service={SERVICE}"}
+
+
+def _database(settings: Settings) -> Database:
+    """Armillary's own database, with the tables that this version needs; the launcher has made them already."""
+    try:
+        return bring_up_to_date(settings)[0]
+    except (AddressError, UpgradeError, UidError, OSError) as error:
+        raise ConfigError(f"Armillary's database cannot be used: {error}") from error
+
+
+def _servers(c: Config, settings: Settings, database: Database) -> None:
     own = settings.servers
-    c.RequestSpawner.catalogue = load_catalogue(
+    catalogue = load_catalogue(
         settings.catalogue or SHIPPED_CATALOGUE, allow_weaker_security=settings.allow_weaker_security
+    )
+    c.RequestSpawner.catalogue = catalogue
+    c.RequestSpawner.desk = SqlDesk(
+        database,
+        engine_kind=settings.engine,
+        catalogue=catalogue,
+        stale_after_s=settings.controller.stale_after_s,
     )
     c.RequestSpawner.hide_not_allowed = own.hide_unavailable
     c.Spawner.start_timeout = own.start_timeout_s
@@ -184,22 +234,6 @@ def _servers(c: Config, settings: Settings) -> None:
     c.Spawner.poll_interval = own.poll_interval_s
     c.Spawner.default_url = own.default_url
     c.Spawner.consecutive_failure_limit = settings.hub.restart_after_failures
-
-
-def secret(value: SecretStr | None, file: Path | None, name: str) -> str:
-    """A secret as it is: the value if there is one, else what the file holds; empty if there is neither."""
-    if value is not None:
-        return value.get_secret_value().strip()
-    if file is None:
-        return ""
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"{name}: the file {file} cannot be read: {said}") from error
-    if not text:
-        raise ConfigError(f"{name}: the file {file} is empty")
-    return text
 
 
 def auth_state_keys(file: Path) -> list[str]:
@@ -210,9 +244,7 @@ def auth_state_keys(file: Path) -> list[str]:
         raise ConfigError(f"{error}; `armillary run` makes it, or: openssl rand -hex 32 > {file}") from error
 
 
-def _local(c: Config, settings: Settings) -> None:
-    from hub.db.installation import bring_up_to_date
-    from hub.uids import SqlUidRegistry
+def _local(c: Config, settings: Settings, database: Database) -> None:
     from spawner.local import LocalSpawner
     from spawner.processes.isolation import IsolationError
     from spawner.processes.machine import detect
@@ -232,9 +264,23 @@ def _local(c: Config, settings: Settings) -> None:
     c.LocalSpawner.launches = str(paths.launches)
     c.LocalSpawner.isolation = own.isolation
     # In a sandbox sessions have the hub's own account, which can read these wherever they lie.
-    files = (settings.login.client_secret_file, settings.hub.database_url_file, settings.proxy.api_password_file)
-    c.LocalSpawner.hidden = [str(file) for file in files if file is not None]
-    c.LocalSpawner.uid_registry = SqlUidRegistry(bring_up_to_date(settings)[0], first_uid=own.first_uid)
+    c.LocalSpawner.hidden = [str(file) for file in _confidential(settings, database)]
+    c.LocalSpawner.uid_registry = SqlUidRegistry(database, first_uid=own.first_uid)
+
+
+def _confidential(settings: Settings, database: Database) -> list[Path]:
+    """Files that may lie outside of `state_dir`, which is hidden as a whole, and that no session may read."""
+    files = [
+        settings.login.client_secret_file,
+        settings.hub.database_url_file,
+        settings.proxy.api_password_file,
+        settings.database.url_file,
+        settings.service.api_token_file,
+    ]
+    file = sqlite_file(database)
+    if file is not None and not file.is_relative_to(settings.state_dir):
+        files += [file, *(file.with_name(f"{file.name}-{part}") for part in ("wal", "shm"))]
+    return [file for file in files if file is not None]
 
 
 def only_on_loopback(settings: Settings) -> None:

@@ -1,0 +1,266 @@
+"""The app: which paths there are, and what is behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Engine as Database
+
+from hub.controller.status import Status
+from hub.web.capacity import Capacity, Reading, titles_for
+from hub.web.docs_page import docs_page, docs_policy
+from hub.web.door import Door, Visitor
+from hub.web.guard import Guard
+from hub.web.health import ControllerHealth, Health, WhereTheCountsAre, controller_health, health
+from hub.web.hub_access import HubAccess
+from hub.web.live import EventStream, Live
+from hub.web.login import States, router
+from hub.web.measures import CONTENT_TYPE, Measures
+from hub.web.place import Place
+from hub.web.problems import FieldProblem, ProblemDetails, answers, of_fields, register
+from profiles.model import Catalogue, Engine
+from spawner.protocols import CapacityDesk
+
+__all__ = ["ServiceParts", "create_app"]
+
+_DESCRIPTION = (
+    "What is free, for the person who asks; later also requests, the queue, usage and jobs. Programs send "
+    "`Authorization: token …` with a token of the hub; browsers log in at /login."
+)
+
+
+@dataclass(frozen=True)
+class ServiceParts:
+    """What the app is made of.
+
+    Parameters
+    ----------
+    place
+        Where it lies.
+    hub
+        Knows who holds which token.
+    secret
+        What all replicas know and nobody else: logins are signed with it.
+    desk
+        Tells what is free.
+    database
+        Armillary's own.
+    catalogue, engine
+        What there is, and what runs sessions.
+    hide_not_allowed
+        Whether people are told nothing of accelerators that they may not pick.
+    live_limit
+        How many pages may be kept up to date at once.
+    metrics_need_token
+        Whether `/metrics` asks for a token with the scope read:metrics.
+    controller
+        State of the controller in this process; None: there is none.
+    controller_health
+        The same with what its supervisor knows; None: nobody supervises.
+    """
+
+    place: Place
+    hub: HubAccess
+    secret: str
+    desk: CapacityDesk
+    database: Database
+    catalogue: Catalogue
+    engine: Engine
+    hide_not_allowed: bool = False
+    live_limit: int = 2000
+    metrics_need_token: bool = True
+    controller: Status | None = None
+    controller_health: Callable[[], ControllerHealth] | None = None
+
+
+class _CapacityQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    accelerator: list[Annotated[str, Field(max_length=63)]] = Field(
+        [], max_length=100, description="Only these; may be given several times. Default: all that your form shows."
+    )
+
+
+def create_app(parts: ServiceParts) -> FastAPI:
+    """Return the app; `app.state.live` ends all live pages when its `close` is called."""
+    place = parts.place
+    door = Door(parts.hub, place)
+    where = WhereTheCountsAre(parts.database)
+    live = Live(_reader(parts, where), door.again, parts.live_limit)
+    measures = Measures()
+    measures.watch(live, parts.hub, parts.controller)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        live.start()
+        yield
+        await live.stop()
+        await parts.hub.close()
+
+    app = FastAPI(
+        title="Armillary",
+        version=_version(),
+        description=_DESCRIPTION,
+        servers=[{"url": place.prefix}],
+        lifespan=lifespan,
+        docs_url=None,  # its pages load scripts from another site
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.add_middleware(Guard, prefix=place.prefix, measures=measures)
+    register(app, place.prefix)
+    app.include_router(router(parts.hub, place, States(parts.secret)))
+    _capacity(app, parts, door, live)
+    _operations(app, parts, door, live, where, measures)
+    _pages(app, place)
+    app.state.live = live
+    return app
+
+
+def _reader(parts: ServiceParts, where: WhereTheCountsAre) -> Callable[[], Any]:
+    async def read() -> Reading:
+        availability = await parts.desk.availability()
+        try:
+            sequence = await where.sequence()
+        except OSError:
+            sequence = None
+        return Reading(availability, sequence, parts.engine)
+
+    return read
+
+
+def _capacity(app: FastAPI, parts: ServiceParts, door: Door, live: Live) -> None:
+    """Add what tells the counts."""
+    visitor = Depends(door)
+    codes = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away")
+    read = _reader(parts, WhereTheCountsAre(parts.database))
+
+    def titles(who: Visitor) -> Mapping[str, str]:
+        return titles_for(who.identity.person, parts.catalogue, parts.engine, hide_not_allowed=parts.hide_not_allowed)
+
+    def picked(who: Visitor, query: _CapacityQuery) -> Mapping[str, str]:
+        found = titles(who)
+        unknown = [key for key in query.accelerator if key not in found]
+        if unknown:
+            detail = f"there is no accelerator {unknown[0]!r} for you"
+            raise of_fields([FieldProblem(field="query.accelerator", detail=detail, legal=sorted(found))])
+        return {key: title for key, title in found.items() if not query.accelerator or key in query.accelerator}
+
+    @app.get(
+        "/api/capacity", tags=["capacity"], responses=answers(*codes), summary="What is free", operation_id="capacity"
+    )
+    async def capacity(who: Annotated[Visitor, visitor], query: Annotated[_CapacityQuery, Query()]) -> Capacity:
+        """As far as it is known now; at most a second old."""
+        chosen = picked(who, query)
+        reading: Reading = await read()
+        return Capacity.model_validate(reading.of(who.identity.person.name, chosen))
+
+    @app.get(
+        "/api/capacity/events",
+        tags=["capacity"],
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Server-sent events: `capacity` (a document as of /api/capacity) at first and whenever "
+                "it changes, `beat` (as_of and sequence) when nothing has changed for 5 s, `login-ended` at the end "
+                "of the login",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            **answers(*codes, "too-many-pages", "full"),
+        },
+        summary="What is free, as it changes",
+        operation_id="capacity_events",
+    )
+    async def events(who: Annotated[Visitor, visitor], query: Annotated[_CapacityQuery, Query()]) -> Response:
+        """Ends with the login, and when the service is restarted: ask again then."""
+        picked(who, query)
+        return EventStream(live, who, lambda again: _still(titles(again), query.accelerator), await read())
+
+
+def _still(titles: Mapping[str, str], wanted: list[str]) -> Mapping[str, str]:
+    """What may still be seen of what was asked for: groups change."""
+    return {key: title for key, title in titles.items() if not wanted or key in wanted}
+
+
+def _operations(
+    app: FastAPI, parts: ServiceParts, door: Door, live: Live, where: WhereTheCountsAre, measures: Measures
+) -> None:
+    """Add what operators ask."""
+
+    def controller() -> ControllerHealth:
+        if parts.controller_health is not None:
+            return parts.controller_health()
+        return controller_health(parts.controller, working=parts.controller is not None, crashes=0)
+
+    @app.get(
+        "/health",
+        tags=["operations"],
+        responses=answers("not-well"),
+        summary="Whether the service is well",
+        operation_id="health",
+    )
+    async def is_well() -> Health:
+        """For probes: needs no login. Old counts, or a controller that does not lead, are said and are no failure."""
+        return await health(where, live, controller, app.version)
+
+    @app.get(
+        "/metrics",
+        tags=["operations"],
+        response_class=Response,
+        responses={
+            200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            **answers("login-needed", "not-allowed", "hub-away"),
+        },
+        summary="Figures for Prometheus",
+        operation_id="metrics",
+    )
+    async def metrics(request: Request) -> Response:
+        """Needs a token with the scope read:metrics, unless `hub.metrics_need_token` is false."""
+        if parts.metrics_need_token:
+            await door.visitor(request, "read:metrics")
+        return Response(measures.text(), media_type=CONTENT_TYPE)
+
+
+def _pages(app: FastAPI, place: Place) -> None:
+    """Add the pages about the API itself."""
+
+    @app.get("/", include_in_schema=False)
+    async def first() -> Response:
+        return RedirectResponse(f"{place.prefix}/docs", 303)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        page = docs_page(app.openapi(), place.prefix)
+        return HTMLResponse(page, headers={"Content-Security-Policy": docs_policy()})
+
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            described = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(described.pop("$defs", {}))
+            schemas["ProblemDetails"] = described
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _version() -> str:
+    try:
+        return metadata.version("armillary")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"

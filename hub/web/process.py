@@ -1,0 +1,119 @@
+"""One process of the service: from settings to a server that runs until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+
+import profiles
+from hub.admission.desk import SqlDesk
+from hub.controller.status import Status
+from hub.db.address import database_url
+from hub.db.engine import connect
+from hub.db.transaction import read
+from hub.db.upgrade import problem
+from hub.secret import service_token
+from hub.settings import Settings
+from hub.web.app import ServiceParts, create_app
+from hub.web.background import Background
+from hub.web.hub_access import HubAccess
+from hub.web.place import Place, hub_api_url
+from hub.web.server import listen, serve
+from profiles.loader import load as load_catalogue
+from profiles.model import Catalogue
+
+__all__ = ["NotReady", "run"]
+
+_log = logging.getLogger(__name__)
+
+_CONTROLLER_ENDS_WITHIN_S = 8.0
+
+
+class NotReady(RuntimeError):
+    """The database is there, but has not the tables that this version needs; the text says what to do."""
+
+
+def run(settings: Settings, *, with_controller: bool) -> None:
+    """Serve until SIGTERM or SIGINT. Blocks.
+
+    Raises
+    ------
+    NotReady, hub.db.address.AddressError, hub.secret.ConfigError, hub.web.server.ListenError,
+    profiles.loader.CatalogueError
+        It cannot be begun; each says in words why.
+    """
+    _log_to_stderr(settings.hub.log_level)
+    token = service_token(settings)
+    catalogue = load_catalogue(
+        settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
+        allow_weaker_security=settings.allow_weaker_security,
+    )
+    database = connect(database_url(settings))
+    _check(database)
+    listening = listen(settings.service.bind_url)
+    background = _background(settings, catalogue, database) if with_controller else None
+    parts = ServiceParts(
+        place=Place.of(settings),
+        hub=HubAccess(hub_api_url(settings), token),
+        secret=token,
+        desk=SqlDesk(
+            database,
+            engine_kind=settings.engine,
+            catalogue=catalogue,
+            stale_after_s=settings.controller.stale_after_s,
+        ),
+        database=database,
+        catalogue=catalogue,
+        engine=settings.engine,
+        hide_not_allowed=settings.servers.hide_unavailable,
+        live_limit=settings.service.live_limit,
+        metrics_need_token=settings.hub.metrics_need_token,
+        controller=background.status if background else None,
+        controller_health=background.health if background else None,
+    )
+    if background is not None:
+        background.start()
+    try:
+        asyncio.run(serve(create_app(parts), listening))
+    finally:
+        if background is not None and not background.stop(_CONTROLLER_ENDS_WITHIN_S):
+            _log.warning("The controller did not end within %g s", _CONTROLLER_ENDS_WITHIN_S)
+        database.dispose()
+
+
+def _background(settings: Settings, catalogue: Catalogue, database: Database) -> Background:
+    from hub.controller.main import run as control
+
+    status = Status(settings.controller.lease_s)
+    return Background(lambda stop: control(settings, catalogue, database, stop, status), status)
+
+
+def _check(database: Database) -> None:
+    """Raise NotReady where the database can be read, and is not what this version needs.
+
+    One that is away is none of our business yet: the service says so at /health, and is well when it is back.
+    """
+    try:
+        read(database, lambda connection: connection.scalar(select(1)))
+    except OSError as error:
+        _log.error("The database does not answer; the service waits for it: %s", error)
+        return
+    if found := problem(database):
+        raise NotReady(found)
+
+
+def _log_to_stderr(level: str) -> None:
+    """Log in JupyterHub's format. Only our own parts get the level of the settings: others tell secrets at DEBUG."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=max(logging.INFO, logging.getLevelNamesMapping()[level]),
+        format="[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    for name in ("hub", "spawner", "profiles"):
+        logging.getLogger(name).setLevel(level)
