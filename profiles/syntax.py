@@ -98,6 +98,8 @@ def check_environment_name(name: str) -> str:
         )
     if name.startswith(("JUPYTERHUB_", "JPY_")) and name not in _OPEN_TO_DEPLOYERS:
         raise SyntaxProblem(f"{name} is set by the hub and must not be replaced")
+    if name.startswith("ARMILLARY_"):
+        raise SyntaxProblem(f"{name} is set by Armillary and must not be replaced")
     if name in _CHOOSE_DEVICES:
         raise SyntaxProblem(
             f"{name} says which devices a session sees: Armillary and the device plugins set it from the accelerator "

@@ -16,7 +16,8 @@ __all__ = ["fields", "meaning", "models", "page"]
 _INTRODUCTION = """\
 # Catalogue
 
-What can be started, in YAML. With examples: [](../../how-to/catalogue.md). Unknown keys are refused, and
+What can be started, in YAML. With examples: [](../../how-to/catalogue.md), and of
+hardware [](../../how-to/accelerators.md). Unknown keys are refused, and
 every problem is reported at once with file, line, column and path. `armillary check FILE` looks at a catalogue
 without starting anything; `armillary schema` prints its JSON Schema for editors.
 """
@@ -42,6 +43,14 @@ _EVERYWHERE = {
     "images": "Software of sessions, by key.",
     "profiles": "What a person can start, by key, in the order of the form; or a KubeSpawner `profile_list`.",
     "options": "What may be chosen in this profile.",
+}
+
+
+# What may also be written in a shorter way, which the type of the field does not say.
+_WRITTEN = {
+    "share": "number or fraction",
+    "node_labels": "mapping of text to text or list of text",
+    "product": "text or list of text",
 }
 
 
@@ -74,13 +83,15 @@ def page() -> str:
     heads = ("Key", "Type", "Meaning", "Default")
     parts = [_INTRODUCTION]
     for model in models():
-        rows = [(code(key), _type(field), meaning(model, key), _default(key, field)) for key, field in fields(model)]
+        rows = [
+            (code(key), _type(key, field), meaning(model, key), _default(key, field)) for key, field in fields(model)
+        ]
         parts += [f"## {model.__name__}\n", prose(model.__doc__) + "\n", table(heads, rows)]
     return "\n".join(parts)
 
 
-def _type(field: FieldInfo) -> str:
-    return of_field(field)
+def _type(key: str, field: FieldInfo) -> str:
+    return _WRITTEN.get(key) or of_field(field)
 
 
 def _default(key: str, field: FieldInfo) -> str:

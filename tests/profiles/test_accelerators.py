@@ -197,6 +197,11 @@ def test_variables_that_choose_devices_are_ours(name: str) -> None:
     assert "set it from the accelerator that was picked; take it out" in problem
 
 
+def test_variables_that_tell_sessions_what_they_got_are_ours() -> None:
+    (problem,) = problems("a: {title: A, environment: {ARMILLARY_ACCELERATOR: b}}")
+    assert problem.endswith("ARMILLARY_ACCELERATOR: ARMILLARY_ACCELERATOR is set by Armillary and must not be replaced")
+
+
 def test_other_variables_of_the_libraries_may_be_set() -> None:
     made = read("a: {title: A, environment: {NVIDIA_DRIVER_CAPABILITIES: all, OMP_NUM_THREADS: '4'}}")
     assert made.accelerators["a"].environment["NVIDIA_DRIVER_CAPABILITIES"] == "all"
