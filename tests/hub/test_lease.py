@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from hub.controller.lease import Lease, StaleEpoch, fenced
 from hub.db.clock import Now
-from hub.db.engine import connect
 from hub.db.tables import lease, uids
-from hub.db.transaction import read, write
+from hub.db.transaction import DatabaseAway, read, write
 from tests.databases import program
 
 
@@ -264,6 +265,17 @@ class Candidate:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
+    def stop(self, database: Engine) -> None:
+        """Stop it between two of its transactions; within one it would hold SQLite's lock for as long as it stands."""
+        while True:
+            self.process.send_signal(signal.SIGSTOP)
+            while "State:\tT" not in Path(f"/proc/{self.process.pid}/status").read_text():
+                time.sleep(0.005)
+            with contextlib.suppress(DatabaseAway):
+                write(database, noted, wait_s=0.05)
+                return
+            self.process.send_signal(signal.SIGCONT)
+
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -295,23 +307,21 @@ def test_another_process_takes_over_from_one_that_was_killed(candidate: Callable
 
 
 def test_one_that_was_stopped_too_long_can_do_no_harm_when_it_goes_on(
-    candidate: Callable[..., Candidate], database_url: str
+    candidate: Callable[..., Candidate], database: Engine
 ) -> None:
     first = candidate("first")
     assert first.says() == "leads 1"
     first.write()
     assert first.says() == "wrote"
     second = candidate("second")
-    first.process.send_signal(signal.SIGSTOP)
+    first.stop(database)
     first.write()  # it will find this order when it goes on, and still believes that it leads
     assert second.says() == "leads 2"
     first.process.send_signal(signal.SIGCONT)
     assert {first.says(), first.says()} == {"refused", "lost"}
     second.write()
     assert second.says() == "wrote"
-    engine = connect(database_url)
-    assert read(engine, noted) == ["first 1", "second 2"]
-    engine.dispose()
+    assert read(database, noted) == ["first 1", "second 2"]
 
 
 def test_the_default_lease_is_taken_over_within_15_seconds(two: tuple[Lease, Lease], clock: Clock) -> None:
