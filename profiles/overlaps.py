@@ -45,7 +45,8 @@ def _by_class(accelerators: Mapping[str, Accelerator]) -> Iterator[tuple[Path, s
             continue
         selectors = _selectors(device.dra)
         same = before[device.dra.device_class]
-        other = next((name for name, *earlier in same if _one_within_other(device, selectors, *earlier)), None)
+        within = (name for name, earlier, theirs in same if _one_within_other(device, selectors, earlier, theirs))
+        other = next(within, None)
         if other is not None:
             yield (
                 ("accelerators", key, "kubernetes", "dra", "device_class"),
