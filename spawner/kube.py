@@ -7,8 +7,8 @@ pod (`pod`), making it exactly once (`pod_maker`), waiting by events (`pod_watch
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlparse
 
@@ -18,6 +18,7 @@ from kubespawner.objects import make_namespace
 from profiles.model import Engine
 from spawner import pod as steps
 from spawner.api_refusals import explain
+from spawner.claims import ensure_template
 from spawner.core import RequestSpawner
 from spawner.diagnosis import Reason, diagnose, exit_code, process_runs
 from spawner.kube_api import ApiFailure
@@ -31,6 +32,7 @@ from spawner.pod_progress import step
 from spawner.pod_watch import PodView
 from spawner.readiness import wait_until_answering
 from spawner.refusal import Refusal, StartFailed
+from spawner.request import Request
 from spawner.stages import Stages
 from spawner.start_limits import longest_start_s
 
@@ -111,7 +113,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
                 seconds = profile.start_timeout_s or self.start_timeout
                 limit.reschedule(asyncio.get_running_loop().time() + seconds)
                 self._profile = request.profile
-                return await self._launch()
+                await self._hold(request, seconds)
+                return await self._launch(request)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -125,8 +128,25 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             self._starting = False
             self.feed.close()
 
-    async def _launch(self) -> str:
-        pod = await self._make()
+    async def _hold(self, request: Request, seconds: float) -> None:
+        """Reserve what the pod will ask for, under the identity that it will bear.
+
+        Raises
+        ------
+        Refusal
+            It is not to be had; nothing was begun then.
+        """
+        self.spawn_id = self.new_spawn_id()
+        cpu = self.cpu_guarantee or self.cpu_limit  # Kubernetes takes the limit where no request is made
+        memory = self.mem_guarantee or self.mem_limit
+        try:
+            await self.reserve(request, cpu=cpu, memory=memory, expires_in_s=seconds + _MARGIN_S)
+        except Refusal:
+            self.spawn_id = None
+            raise
+
+    async def _launch(self, request: Request) -> str:
+        pod = await self._make(request)
         self._pod_uid = pod["metadata"]["uid"]
         self._persist()
         self._reach("pod created")
@@ -149,10 +169,10 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self.log.info("%s started: %s", self._log_name, self.stages)
         return url
 
-    async def _make(self) -> dict[str, Any]:
+    async def _make(self, request: Request) -> dict[str, Any]:
         """Return the pod, made together with what it needs."""
         self.feed.say("Preparing your session", 5)
-        self.spawn_id = uuid.uuid4().hex
+        assert self.spawn_id is not None, "`_hold` has set it"
         self.live_pods()
         self.live_events()
         if self.enable_user_namespaces:
@@ -165,6 +185,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             pod = await maybe_future(self.modify_pod_hook(self, pod))
         pod = steps.annotated(pod, {steps.SPAWN_ID: self.spawn_id})
         needed = [self._make_secret()]
+        needed += [ensure_template(self.kube(), self.namespace, one) for one in self.placement(request).claims]
         if len(candidates) == 1:
             needed.append(self.ensure_home(candidates))
         await asyncio.gather(*needed)
@@ -175,11 +196,12 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             return await maker.make(self.namespace, pod, self.feed.say)
         except Refusal:
             if maker.doubtful:
-                late = late_pod_removed(
-                    self.kube(), self.namespace, self.pod_name, self.spawn_id, grace_s=self.delete_grace_period
-                )
-                self._in_background(late)
+                self._in_background(self._remove_late_pod(self.spawn_id))
             raise
+
+    async def _remove_late_pod(self, spawn_id: str) -> None:
+        await late_pod_removed(self.kube(), self.namespace, self.pod_name, spawn_id, grace_s=self.delete_grace_period)
+        await self.release(spawn_id)
 
     def _running(self, view: PodView) -> dict[str, Any] | None:
         """Return the pod once its session's process runs and has an address; say what is waited for until then."""
@@ -269,6 +291,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         if pod is not None:
             await maker.end(pod, grace_s=0 if now else self.delete_grace_period)
         await self._delete_secret()
+        if not maker.doubtful:  # a pod that may still appear holds what was reserved for it
+            await self.release()
 
     async def _give_up(self, failure: Refusal) -> None:
         """Ask for the end of what a failed start has left; its user need not wait for an API server that is away."""
@@ -278,18 +302,33 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         await self._tidy()
 
     async def _tidy(self) -> None:
-        self._cleaning = self._in_background(self._clean_up())
+        self._cleaning = self._in_background(self._clean_up(self.spawn_id))
         await asyncio.wait([self._cleaning], timeout=_CLEANING_S)
 
-    async def _clean_up(self) -> None:
+    async def _clean_up(self, spawn_id: str | None) -> None:
+        # The id is given, not looked up: this may last until the next start has another one.
+        maker = self._pod_maker()
         try:
-            pod = await self.kube().patiently(self._find, f"Looking for pod {self.pod_name}")
-            if pod is not None and (self.delete_stopped_pods or exit_code(pod) is None):
+            pod = await self.kube().patiently(lambda: self._find(spawn_id), f"Looking for pod {self.pod_name}")
+            ended = pod is None or exit_code(pod) is not None
+            if pod is not None and (self.delete_stopped_pods or not ended):
                 uid = pod["metadata"]["uid"]
                 await self.kube().delete_pod(self.namespace, self.pod_name, uid, self.delete_grace_period)
             await self._delete_secret()
         except ApiFailure as failure:
             self.log.warning("%s: what is left of it could not be removed: %s", self._log_name, failure)
+            return
+        if pod is not None and not ended:
+            self._in_background(self._release_when_gone(pod, spawn_id))
+        elif not maker.doubtful:
+            await self.release(spawn_id)
+
+    async def _release_when_gone(self, pod: dict[str, Any], spawn_id: str | None) -> None:
+        """Give back what a pod that is being ended held; one that stays too long is the controller's affair."""
+        with suppress(TimeoutError, ApiFailure):
+            async with asyncio.timeout(self.stop_timeout):
+                await self.watch(pod).until(lambda view: True if view.pod is None else None)
+            await self.release(spawn_id)
 
     async def _delete_secret(self) -> None:
         # Without its uid, after a crash of the hub, the Secret goes with the pod that owns it.
@@ -318,7 +357,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             self.log.warning("%s: unknown whether it runs, taken for running: %s", self._log_name, failure)
             return None
         if pod is None:
-            if self._secret_uid is not None:
+            if self._secret_uid is not None or self.reservation is not None:
                 await self._tidy()
             if self.spawn_id is not None and self.ended is None:
                 self._remember_end(Reason("deleted", "Your server was deleted in the cluster by somebody else.", True))
@@ -331,10 +370,12 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self._remember_end(diagnose(pod) or Reason("ended", f"Your server has ended (exit code {code}).", True))
         if self.delete_stopped_pods:
             await self._tidy()
+        else:
+            await self.release()  # a pod that has ended holds nothing
         return code
 
-    async def _find(self) -> dict[str, Any] | None:
-        """Return our pod, None if it surely does not exist.
+    async def _find(self, spawn_id: str | None = None) -> dict[str, Any] | None:
+        """Return our pod, of the present start or of another one of ours, None if it surely does not exist.
 
         The API server is asked where the live copy lacks the pod, as it may be behind, or has lost touch.
 
@@ -345,14 +386,16 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         """
         live = self.live_pods()
         pod = live.resources.get(f"{self.namespace}/{self.pod_name}")
-        if pod is not None and self._is_ours(pod) and (live.fresh or exit_code(pod) is not None):
+        if pod is not None and self._is_ours(pod, spawn_id) and (live.fresh or exit_code(pod) is not None):
             return dict(pod)
         pod = await self.kube().read_pod(self.namespace, self.pod_name)
-        return pod if pod is not None and self._is_ours(pod) else None
+        return pod if pod is not None and self._is_ours(pod, spawn_id) else None
 
-    def _is_ours(self, pod: dict[str, Any]) -> bool:
+    def _is_ours(self, pod: dict[str, Any], wanted: str | None = None) -> bool:
         """Return whether this is the pod of the present start; also with an empty state, after a crash of the hub."""
         spawn_id = (pod["metadata"].get("annotations") or {}).get(steps.SPAWN_ID)
+        if wanted is not None and wanted != self.spawn_id:  # the state is that of another start already
+            return bool(spawn_id == wanted) and Owner(self.user.name, self.name).owns(pod)
         known = self.spawn_id in (None, spawn_id) and self._pod_uid in (None, pod["metadata"]["uid"])
         return known and Owner(self.user.name, self.name).owns(pod)
 
