@@ -151,7 +151,7 @@ class RequestSpawner(Reserving):
             request = self.request or options.parse(self.user_options, self.catalogue, self.person, self.engine)
         except Refusal:  # the catalogue has changed while it runs
             return ()
-        return describe(request, self.catalogue)
+        return describe(request, self.catalogue, self.engine)
 
     def _selected(self) -> tuple[Request | None, str | None]:
         try:

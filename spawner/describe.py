@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from profiles.model import Catalogue
+from profiles.model import Catalogue, Engine
+from profiles.offers import title_of
 from profiles.quantities import format_cpu, say_memory
 from spawner.request import Request
 
 __all__ = ["describe"]
 
 
-def describe(request: Request, catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
+def describe(request: Request, catalogue: Catalogue, engine: Engine) -> tuple[tuple[str, str], ...]:
     """Return (what, which) in the order of the form; the request must fit the catalogue."""
     profile = catalogue.profiles[request.profile]
     facts = [("Profile", profile.title)]
@@ -17,7 +18,7 @@ def describe(request: Request, catalogue: Catalogue) -> tuple[tuple[str, str], .
         facts.append(("Image", catalogue.images[request.image].title))
     if request.accelerator is not None:
         many = f"{request.count} × " if request.count > 1 else ""
-        facts.append(("Accelerator", many + catalogue.accelerators[request.accelerator].title))
+        facts.append(("Accelerator", many + title_of(catalogue.accelerators[request.accelerator], engine)))
     if request.cpu is not None:
         facts.append(("CPU cores", format_cpu(request.cpu)))
     if request.memory is not None:

@@ -28,7 +28,7 @@ from spawner.request import UNLISTED_SUFFIX
 
 __all__ = ["render", "visible"]
 
-_UNITS = {"cpu": "cores", "memory": "memory, such as 4Gi", "count": "how many"}
+_UNITS = {"cpu": " cores", "memory": ", such as 4Gi"}
 
 
 def visible(shown: Sequence[ProfileOffer], *, hide_not_allowed: bool) -> tuple[ProfileOffer, ...]:

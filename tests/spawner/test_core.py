@@ -143,7 +143,7 @@ async def test_after_a_refusal_the_form_shows_what_was_asked_for() -> None:
     named.options_from_form({"profile": ["gpu"], "profile-option-gpu--memory": ["9Gi"]})
     html = await default_one.render_form()
     assert 'value="9Gi"' in html
-    assert "This one is named “second”." in html
+    assert "It will be named <strong>second</strong>." in html
 
 
 async def test_what_one_request_asked_for_is_not_seen_by_the_next() -> None:

@@ -1,11 +1,16 @@
 """The form: everything escaped, every control labelled, what may not be picked greyed or hidden."""
 
+import json
+import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from profiles.offers import offers
+from spawner.capacity.availability import Availability
+from spawner.capacity.model import Count, Fit, Snapshot
 from spawner.form import render, visible
 from spawner.options import from_form, parse
 from tests.spawner.catalogues import ANN, catalogue, contents
@@ -91,3 +96,96 @@ def test_the_last_choice_is_selected() -> None:
     assert [tag["value"] for tag in found.all("input", name=name) if "checked" in tag] == ["none"]
     assert [tag["value"] for tag in found.all("input", name="profile-option-gpu--memory")] == ["16Gi"]
     assert {"value": "4", "selected": None} in found.all("option")
+
+
+def test_a_refused_choice_that_is_not_possible_falls_back_to_the_default() -> None:
+    asked = {"profile": "gpu", "cpu": "3", "accelerator": "u55c", "memory": "<b>"}
+    html = page(asked, engine="kubernetes")
+    found = Page(html)
+    assert [tag["value"] for tag in found.all("input", name="profile") if "checked" in tag] == ["gpu"]
+    cards = found.all("input", name="profile-option-gpu--accelerator")
+    assert [tag["value"] for tag in cards if "checked" in tag] == ["t4"]
+    assert "<b>" not in html
+    found = Page(page({"profile": "teaching"}))
+    assert [tag["value"] for tag in found.all("input", name="profile") if "checked" in tag] == ["cpu"]
+
+
+ROOM = (Fit(2, 14_000, 90 << 30),)
+
+
+def counted(*, fresh: bool = True, **counts: Count) -> Availability:
+    at = datetime(2026, 11, 21, 15, 0, 7, tzinfo=UTC)
+    every = {"none": Count(fits_now=ROOM, fits_empty=ROOM), **counts}
+    return Availability(Snapshot("kubernetes", at, every), fresh, at)
+
+
+def live(availability: Availability | None, selected: dict[str, Any] | None = None, **changes: Any) -> str:
+    made = catalogue(**changes)
+    return str(
+        render(
+            offers(made, ANN, "kubernetes"),
+            selected=selected or {"profile": "gpu"},
+            notices=[],
+            catalogue=made,
+            availability=availability,
+            user="ann",
+        )
+    )
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL).split())
+
+
+def test_each_card_says_what_is_free() -> None:
+    text = text_of(live(counted(t4=Count(21, 3, 18, fits_now=ROOM, fits_empty=ROOM))))
+    assert "3 of 21 free" in text
+    assert "as of 15:00:07 UTC" in text
+    assert "Fits beside one T4 now: up to 14 CPU cores and 90 GiB." in text
+
+
+def test_what_may_not_be_picked_has_no_count() -> None:
+    html = live(counted(t4=Count(2, 1, 1), u55c=Count(97, 96, 1)))
+    assert "needs group fpga-users" in html
+    assert "96" not in text_of(html)
+    counts = re.search(r'id="arm-counts">(.*?)</script>', html)
+    assert counts is not None
+    assert set(json.loads(counts[1])["accelerators"]) == {"none", "t4"}
+
+
+@pytest.mark.parametrize("availability", [Availability(), counted(fresh=False, t4=Count(2, 1, 1))])
+def test_what_is_not_known_is_no_number(availability: Availability) -> None:
+    text = text_of(live(availability))
+    assert "how many are free is not known now" in text
+    assert "of 2 free" not in text
+
+
+def test_without_anybody_who_counts_there_are_no_counts() -> None:
+    html = live(None)
+    assert "free" not in text_of(html)
+    assert "arm-counts" not in html
+
+
+def test_what_the_script_reads_cannot_end_its_element() -> None:
+    accelerators = contents()["accelerators"]
+    accelerators["t4"]["title"] = "</script><img src=x onerror=alert(1)>"
+    html = live(counted(t4=Count(2, 2, unknown="<!--<script>")), accelerators=accelerators)
+    assert "<img" not in html
+    assert html.count("</script>") == 1
+    assert "<!--" not in html
+
+
+def test_ids_stay_unique_with_counts() -> None:
+    found = Page(live(counted(t4=Count(2, 1, 1, fits_now=ROOM, fits_empty=ROOM))))
+    ids = [tag["id"] for _, tag in found.tags if "id" in tag]
+    assert len(ids) == len(set(ids))
+    described = {name for _, tag in found.tags for name in (tag.get("aria-describedby") or "").split()}
+    assert described <= set(ids)
+
+
+def test_a_profile_that_is_placed_by_hand_promises_nothing_about_what_fits() -> None:
+    profiles = contents()["profiles"]
+    profiles["gpu"]["kubespawner_override"] = {"scheduler_name": "other"}
+    html = live(counted(t4=Count(2, 1, 1, fits_now=ROOM, fits_empty=ROOM)), profiles=profiles)
+    assert "Fits beside" not in html
+    assert "data-by-hand" in html
