@@ -20,7 +20,13 @@ LAUNCHER = {
 }
 
 # Modules with commands of their own; each has `add(commands)`, and imports what is slow only when it is run.
-PARTS: tuple[str, ...] = ("hub.db.command", "hub.discover.command", "hub.web.command")
+PARTS: tuple[str, ...] = (
+    "hub.db.command",
+    "hub.discover.command",
+    "hub.mig.command",
+    "hub.web.command",
+    "hub.controller.command",
+)
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:

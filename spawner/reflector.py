@@ -259,6 +259,7 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         async with response:
             self.connected = True
             self._last_contact = self._opened = self._now()
+            self._watching()
             async for line in _lines(response.content):
                 self._take(json.loads(line))
                 if self._changes % _BURST == 0:
@@ -287,6 +288,9 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
     def _read(self, item: Item) -> tuple[str, Any] | None:
         """Return what is kept of an object, and under which key; None: nothing."""
         return _key(item), self._slim(item)
+
+    def _watching(self) -> None:
+        """Hear that a watch is open."""
 
     def _problem(self, text: str) -> None:
         """Hear of the end of a watch: why it failed, or "" if the server ended it in good order."""

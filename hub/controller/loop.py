@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.admission import reservations
+from hub.controller.metrics import PUBLICATIONS
 from hub.controller.publish import publish
 from hub.controller.status import Status
 from hub.db.transaction import read
@@ -19,6 +21,8 @@ from spawner.capacity.model import Snapshot
 from spawner.reservation import Reservation
 
 __all__ = ["DATABASE_AWAY", "Loop", "Publisher"]
+
+_log = logging.getLogger(__name__)
 
 DATABASE_AWAY = (SQLAlchemyError, OSError)
 """What a database raises that does not answer as it should."""
@@ -63,7 +67,13 @@ class Publisher:
             The database cannot be written; to be tried again.
         """
         await asyncio.to_thread(publish, self._engine, self._epoch, snapshot, seen=tuple(seen), gone=tuple(gone))
+        PUBLICATIONS.labels("published").inc()
         self.status.published()
+
+    def failed(self, error: Exception) -> None:
+        """Note that counts could not be published, because of one of `DATABASE_AWAY`; it is tried again."""
+        PUBLICATIONS.labels("failed").inc()
+        self.status.report(f"counts could not be published: {error}", _log)
 
 
 class Loop(Protocol):

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from hub.controller.lease import Lease, StaleEpoch
 from hub.controller.loop import DATABASE_AWAY, Loop, Publisher
+from hub.controller.metrics import watch_loop_lag
 from hub.controller.status import Status
 from hub.settings import Settings
 from profiles.model import Catalogue
@@ -48,24 +49,33 @@ async def run(
         Where the state is noted for whoever shares the process.
     """
     status = status or Status(settings.controller.lease_s)
+    measuring = asyncio.create_task(watch_loop_lag(stop), name="armillary-controller-lag")
+    try:
+        while not stop.is_set():
+            await _serve(settings, catalogue, engine, stop, status)
+    finally:
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
+
+
+async def _serve(settings: Settings, catalogue: Catalogue, engine: Engine, stop: asyncio.Event, status: Status) -> None:
+    """Stand by, then lead, once; a new lease each time, for one that was lost knows nothing of its successor."""
     lease = Lease(engine, _holder(), settings.controller.lease_s)
-    loop = _loop_of(settings)
-    while not stop.is_set():
-        epoch = await _acquire(lease, status)
-        if epoch is None:
-            await _pause(stop, _LOOK_S)
-            continue
-        _log.info("This controller leads now (epoch %d)", epoch)
-        status.renewed(epoch)
-        publisher = Publisher(engine, epoch, status)
-        try:
-            await _lead(lease, epoch, partial(loop, settings, catalogue, publisher, stop), stop, status)
-        except StaleEpoch as error:
-            _log.warning("Another controller leads; this one stands by: %s", error)
-        finally:
-            status.lost()
-    with contextlib.suppress(*DATABASE_AWAY):  # the lease runs out by itself
-        await asyncio.to_thread(lease.release)
+    while (epoch := await _acquire(lease, status)) is None:
+        await _pause(stop, _LOOK_S)
+        if stop.is_set():
+            return
+    _log.info("This controller leads now (epoch %d)", epoch)
+    status.renewed(epoch)
+    begin = partial(_loop_of(settings), settings, catalogue, Publisher(engine, epoch, status), stop)
+    try:
+        await _lead(lease, epoch, begin, stop, status)
+    except StaleEpoch as error:
+        _log.warning("Another controller leads; this one stands by: %s", error)
+    finally:
+        status.lost()
+        with contextlib.suppress(*DATABASE_AWAY):  # it runs out by itself
+            await asyncio.shield(asyncio.to_thread(lease.release))
 
 
 async def _lead(
@@ -93,7 +103,7 @@ async def _lead(
 async def _renew(lease: Lease, epoch: int, stop: asyncio.Event, status: Status) -> None:
     """Renew the lease at a steady pace. A database that is away ends nothing: all that it stores is fenced."""
     while not stop.is_set():
-        await _pause(stop, lease.lease_s / _RENEWALS)
+        await _pause(stop, status.lease_s / _RENEWALS)
         try:
             await asyncio.to_thread(lease.renew)
         except StaleEpoch:

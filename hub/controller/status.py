@@ -50,6 +50,14 @@ class Status:
         self.published_at = time.monotonic()
         self.mended()
 
+    def blinded(self, why: str, log: logging.Logger) -> None:
+        """Note whether the source of the counts can be seen; logged when that changes."""
+        if why and not self.blind_because:
+            log.warning("Nothing is counted as free until the cluster is seen again: %s", why)
+        elif self.blind_because and not why:
+            log.info("The cluster is seen again")
+        self.blind_because = why
+
     def report(self, problem: str, log: logging.Logger) -> None:
         """Note what is wrong; logged when it is new, not each time it is tried in vain."""
         if problem != self.problem:

@@ -71,6 +71,8 @@ class SlimPod:
     finished: bool
     wants: Amounts
     spawn_id: str = ""
+    claims: bool = False
+    """Whether it has devices of Dynamic Resource Allocation, which no resource of a node stands for."""
     problem: str = ""
 
 
@@ -190,6 +192,7 @@ def slim_pod(item: Json) -> SlimPod:
         finished=finished,
         wants=wants,
         spawn_id=str(_mapping(metadata.get("annotations")).get(SPAWN_ID) or ""),
+        claims=bool(spec.get("resourceClaims")),
         problem=", ".join(reading.problems),
     )
 

@@ -1,0 +1,63 @@
+"""One process that is nothing but a controller: from settings to loops that run until they are told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from prometheus_client import REGISTRY, start_http_server
+
+import profiles
+from hub.controller.main import run as control
+from hub.controller.metrics import StatusMetrics
+from hub.controller.status import Status
+from hub.db.address import database_url
+from hub.db.engine import connect
+from hub.settings import Settings
+from profiles.loader import load as load_catalogue
+
+__all__ = ["run"]
+
+
+def run(settings: Settings, *, metrics_port: int | None = None) -> None:
+    """Control until SIGTERM or SIGINT. Blocks. A database that is away is waited for.
+
+    Parameters
+    ----------
+    metrics_port
+        Port of all addresses where Prometheus may ask; None: nowhere.
+
+    Raises
+    ------
+    hub.db.address.AddressError, profiles.loader.CatalogueError, OSError
+        It cannot be begun; each says in words why.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=max(logging.INFO, logging.getLevelNamesMapping()[settings.hub.log_level]),
+        format="[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    catalogue = load_catalogue(
+        settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
+        allow_weaker_security=settings.allow_weaker_security,
+    )
+    status = Status(settings.controller.lease_s)
+    database = connect(database_url(settings))
+    if metrics_port is not None:
+        REGISTRY.register(StatusMetrics(status))
+        start_http_server(metrics_port)
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await control(settings, catalogue, database, stop, status)
+
+    try:
+        asyncio.run(until_told())
+    finally:
+        database.dispose()
