@@ -30,7 +30,11 @@ class ApiProblem(Exception):
 
 
 class Away(ApiProblem):
-    """It did not answer, or not now: the same request may succeed later."""
+    """It did not answer, or not now: the same request may succeed later. `status` is 0 where there was no answer."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Forbidden(ApiProblem):
@@ -68,7 +72,7 @@ class ClusterApi:
         ApiProblem
             One of its kinds, as for all methods here.
         """
-        return self._ask("GET", path, query)
+        return self.ask("GET", path, query)
 
     def items(self, path: str, **query: str | int) -> Iterator[Json]:
         """Yield the objects of a list, which is fetched in pages."""
@@ -82,20 +86,20 @@ class ClusterApi:
 
     def create(self, path: str, body: Json) -> Json:
         """Make an object."""
-        return self._ask("POST", path, {}, body)
+        return self.ask("POST", path, {}, body)
 
     def patch(self, path: str, body: Json) -> Json:
         """Change an object by a JSON merge patch; with `metadata.resourceVersion` in it only if nobody else did."""
-        return self._ask("PATCH", path, {}, body, "application/merge-patch+json")
+        return self.ask("PATCH", path, {}, body, "application/merge-patch+json")
 
     def delete(self, path: str, body: Json | None = None) -> None:
         """Delete an object; it need not be there."""
         try:
-            self._ask("DELETE", path, {}, body)
+            self.ask("DELETE", path, {}, body)
         except NotFound:
             return
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
@@ -103,6 +107,7 @@ class ClusterApi:
         body: Json | None = None,
         kind: str = "application/json",
     ) -> Json:
+        """Send one request, which all others here are made of."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -148,7 +153,8 @@ def _problem(error: Any, name: str, asked: str) -> ApiProblem:
         case 409:
             return Conflict(f"{name}: {_one_line(said)}.")
         case 429 | 500 | 502 | 503 | 504:
-            return Away(f"The API server of {name} cannot answer now (status {error.status}): {_one_line(said)}.")
+            text = f"The API server of {name} cannot answer now (status {error.status}): {_one_line(said)}."
+            return Away(text, error.status)
         case _:
             return ApiProblem(f"{name} refuses {asked} (status {error.status}): {_one_line(said)}.")
 

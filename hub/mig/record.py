@@ -1,0 +1,101 @@
+"""What is remembered on a node while its layout is changed, so that another run can go on where one was ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from hub.mig.names import RECORD
+
+__all__ = ["Record", "me", "record_of", "surely_gone"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A change that was begun and is not finished.
+
+    Parameters
+    ----------
+    layout
+        What the node shall get.
+    previous
+        What its label said before; empty: it had none.
+    cordoned
+        Whether it was cordoned before: it stays so then.
+    holder
+        Who works on it now; empty: nobody. `renewed` counts up while they live.
+    asked
+        What the label was last set to since the change was begun; empty: it was not touched.
+    stop_at
+        When sessions were told that they end, as an ISO time in UTC; empty: they were not told.
+    """
+
+    layout: str
+    previous: str
+    cordoned: bool
+    holder: str = ""
+    renewed: int = 0
+    asked: str = ""
+    stop_at: str = ""
+
+    def as_annotation(self) -> str:
+        """Return what is written to the node."""
+        return _RECORD.dump_json(self).decode()
+
+    def but(self, **changes: Any) -> Record:
+        """Return it with some things different, and with the sign of life."""
+        return Record(**{**asdict(self), "renewed": self.renewed + 1, **changes})
+
+
+_RECORD = TypeAdapter(Record)
+
+
+def record_of(node: Mapping[str, Any]) -> Record | None:
+    """Return what a node remembers; None: nothing, or nothing that can be read."""
+    text = ((node.get("metadata") or {}).get("annotations") or {}).get(RECORD)
+    try:
+        return _RECORD.validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def me() -> str:
+    """Return a name for this process that no other one ever has: host, boot, pid namespace, pid, its start."""
+    place = _place()
+    started = _started(os.getpid()) if place else ""
+    return f"{place} {os.getpid()} {started}" if place and started else f"{socket.gethostname()} - - {uuid.uuid4()} -"
+
+
+def _place() -> str:
+    """This machine since it was booted, and the processes that can be seen here; empty where that cannot be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in ticks since the boot (proc(5), `stat`); empty: there is none, or it is dead."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def surely_gone(holder: str) -> bool:
+    """Whether that process cannot live any more, as far as can be told from here."""
+    parts = holder.split()
+    if not parts:
+        return True
+    if len(parts) != 5 or " ".join(parts[:3]) != _place() or not parts[3].isdecimal():
+        return False
+    return _started(int(parts[3])) != parts[4]
