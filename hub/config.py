@@ -285,7 +285,11 @@ def _confidential(settings: Settings, database: Database) -> list[Path]:
 
 def only_on_loopback(settings: Settings) -> None:
     """Raise ConfigError where the site can be reached from outside; for machines on which all share one account."""
-    for name, url in (("bind_url", settings.proxy_bind_url), ("hub.bind_url", settings.hub.bind_url)):
+    for name, url in (
+        ("bind_url", settings.proxy_bind_url),
+        ("hub.bind_url", settings.hub.bind_url),
+        ("service.bind_url", settings.service.bind_url),
+    ):
         if not is_loopback(split_url(url).hostname):
             raise ConfigError(
                 f"all users share one Unix account on this machine, so the site may listen on loopback only, and "

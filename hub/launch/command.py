@@ -14,7 +14,7 @@ from hub.launch.launcher import SESSION_GRACE_S, Launcher
 from hub.launch.ownership import AlreadyRuns, Children, RunLock
 from hub.launch.plan import Plan, Wishes
 from hub.launch.problem import Problem, of_oserror
-from hub.settings import SettingsError
+from hub.settings import Settings, SettingsError
 from spawner.processes.ending import end_all
 from spawner.processes.isolation import detect
 
@@ -106,11 +106,30 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             say(f"ended the {child.name} that a killed launcher had left (process {child.process.pid})")
         made = plan.make(wishes, environ, loaded, overrides)
         made.proxy.write()
+        _upgrade(made.settings)
         lock.announce(made.address)
-        say(f"starting proxy, hub{' and OpenID provider' if made.provider else ''}; this takes some seconds")
+        say(f"starting proxy, hub, service{' and OpenID provider' if made.provider else ''}; this takes some seconds")
         return asyncio.run(Launcher(made, children, environ, say, lambda seconds: welcome(made, seconds)).run())
     finally:
         lock.release()
+
+
+def _upgrade(settings: Settings) -> None:
+    """Bring Armillary's database up to date before anything uses it; says what that changed."""
+    # Late: `clean` and a second start need none of it.
+    from hub.db.address import AddressError
+    from hub.db.installation import bring_up_to_date
+    from hub.db.upgrade import UpgradeError
+    from hub.uids import UidError
+
+    try:
+        database, said = bring_up_to_date(settings)
+    except (AddressError, UpgradeError, UidError, OSError) as error:
+        raise Problem(f"Armillary's database cannot be used: {error}") from None
+    database.dispose()
+    if len(said) > 1:  # a single one says that there was nothing to do, or that all is new
+        for sentence in said:
+            say(sentence)
 
 
 def welcome(made: Plan, seconds: float) -> None:

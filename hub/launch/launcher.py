@@ -1,7 +1,8 @@
 """Runs a plan: starts the processes, tells when they work, and ends everything, users' sessions last of all.
 
 Order of ending: the hub first, so that it starts nothing any more; then the sessions, from their launch
-records; then provider and proxy.
+records; then service, provider and proxy. The service, with the controller in it, is not before the sessions, because
+it gives back what they held; what it has not seen by then it gives back after the next start.
 """
 
 import asyncio
@@ -89,8 +90,8 @@ class Launcher:
         return False
 
     async def _until_ready(self) -> bool:
-        """Wait for provider and hub, saying now and then what is waited for."""
-        waits = {"hub": self.plan.health_url}
+        """Wait for provider, hub and service, saying now and then what is waited for."""
+        waits = {"hub": self.plan.health_url, "service": self.plan.service_health_url}
         if self.plan.provider is not None:
             waits["provider"] = f"{self.plan.provider.issuer}/.well-known/openid-configuration"
         tasks = {asyncio.create_task(until_ok(url), name=name) for name, url in waits.items()}
@@ -149,4 +150,4 @@ class Launcher:
         if sessions:
             self._say(f"everything has ended; homes and accounts stay in {self.plan.settings.state_dir}")
         else:
-            self._say("proxy, hub and provider have ended; sessions that ran still do, and the next start finds them")
+            self._say("proxy, hub, service and provider have ended; sessions that ran still do, and the next start finds them")

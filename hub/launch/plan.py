@@ -18,6 +18,7 @@ from hub.launch.accounts import ADMIN_GROUP, MEMBER_GROUPS, passwords
 from hub.launch.canaille import CLIENT_ID, Provider, provider_host, signing_key
 from hub.launch.problem import Problem
 from hub.launch.processes import Spec
+from hub.launch.restarts import RestartPolicy
 from hub.launch.secrets import keep, token
 from hub.launch.traefik import Proxy
 from hub.settings import Loaded, Settings, load_with_origins
@@ -31,7 +32,7 @@ CODE = Path(__file__).resolve().parents[2]
 PROVIDER_PORT = 8002
 # Below 1024 no session's account can listen (Linux, ip(7)): nobody takes the hub's place, and gets everybody's
 # login cookies, in the seconds in which it restarts.
-GUARDED = {"hub": 881, "proxy": 899}
+GUARDED = {"hub": 881, "service": 883, "proxy": 899}
 DEFAULT_STATE_VARIABLE = "ARMILLARY_LAUNCH_DEFAULT_STATE"  # set by bootstrap.py: for root not always the checkout
 # Of a hub that we may be running inside of: its addresses and tokens must not reach ours.
 NEEDED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -66,9 +67,19 @@ class Plan:
     @property
     def health_url(self) -> str:
         """Answers 200 once proxy and hub both work."""
+        return f"{self._here}hub/health"
+
+    @property
+    def service_health_url(self) -> str:
+        """Answers 200 once the service works and the proxy has its route."""
+        return f"{self._here}services/armillary/health"
+
+    @property
+    def _here(self) -> str:
+        """The site's first page as this machine reaches it."""
         parts = split_url(self.settings.proxy_bind_url)
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(parts.hostname or "", parts.netloc.rsplit(":", 1)[0])
-        return f"http://{host}:{parts.port or 80}{self.settings.base_path}hub/health"
+        return f"http://{host}:{parts.port or 80}{self.settings.base_path}"
 
     def specs(self, environ: Mapping[str, str]) -> list[Spec]:
         """The processes, in the order in which they start."""
@@ -79,8 +90,13 @@ class Plan:
             bare = {key: common[key] for key in NEEDED if key in common}
             command = [sys.executable, "-m", "hub.launch.provider", str(self.provider.file)]
             specs.append(Spec("provider", command, bare, self.provider.folder, grace_s=3.0))
+        ours = {**common, **self.overrides}
+        command = [sys.executable, "-m", "hub.cli", "service", "--with-controller"]
+        # Once it has worked it is never given up: without it nothing is counted, but everybody can go on working.
+        policy = RestartPolicy(limit=sys.maxsize)
+        specs.append(Spec("service", command, ours, Path.cwd(), grace_s=15.0, policy=policy))
         command = [sys.executable, "-m", "jupyterhub", "-f", str(self.config)]
-        specs.append(Spec("hub", command, {**common, **self.overrides}, Path.cwd()))
+        specs.append(Spec("hub", command, ours, Path.cwd()))
         return specs
 
 
@@ -118,7 +134,11 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
     overrides = dict(overrides)
     taken = {site_port, *([wishes.provider_port] if wishes.provider_port else [])}
     internal = ports.InternalPorts(settings.paths.root / "ports.json", frozenset(taken))
-    for key, name, url in (("hub", "bind_url", settings.hub.bind_url), ("proxy", "api_url", settings.proxy.api_url)):
+    for key, name, url in (
+        ("hub", "bind_url", settings.hub.bind_url),
+        ("service", "bind_url", settings.service.bind_url),
+        ("proxy", "api_url", settings.proxy.api_url),
+    ):
         if (key, name) not in loaded.origins:
             port = internal.pick(key, GUARDED[key] if _guards(settings) else split_url(url).port or 0)
             overrides[f"ARMILLARY_{key.upper()}__{name.upper()}"] = _with_port(url, port)
@@ -126,6 +146,8 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
     keep(settings.paths.auth_state_keys, token)
     if settings.proxy.api_password is None and settings.proxy.api_password_file is None:
         keep(settings.paths.proxy_password, token)
+    if settings.service.api_token_file is None:
+        keep(settings.paths.service_token, token)
     provider = None
     if settings.login.issuer is None:
         provider = _provider(wishes, settings, internal)

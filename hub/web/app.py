@@ -1,6 +1,8 @@
-"""The app: which paths there are, and what is behind them."""
+"""The app: which paths there are, and what is behind them.
 
-from __future__ import annotations
+FastAPI reads the annotations of paths when they are made, and they name values of their surroundings: no
+`from __future__ import annotations` here.
+"""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager

@@ -86,12 +86,13 @@ class Site:
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)
         self.state = self.folder / "state"
-        self.port, hub, proxy, self.provider_port = free_ports(4)
+        self.port, hub, proxy, self.provider_port, service = free_ports(5)
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_token = TOKEN
         said: dict[str, Any] = {
             "hub": {"bind_url": f"http://127.0.0.1:{hub}"},
             "proxy": {"api_url": f"http://127.0.0.1:{proxy}"},
+            "service": {"bind_url": f"http://127.0.0.1:{service}"},
         }
         for key, value in (settings or {}).items():
             said[key] = {**said[key], **value} if isinstance(value, Mapping) and key in said else value
@@ -157,7 +158,7 @@ class Site:
     def kill(self) -> None:
         """SIGKILL the launcher, and wait until what it owned has died with it."""
         assert self.process is not None
-        pids = [pid for name in ("hub", "proxy", "provider") if (pid := self.pid_of(name))]
+        pids = [pid for name in ("hub", "service", "proxy", "provider") if (pid := self.pid_of(name))]
         self.process.kill()
         self.process.wait()
         wait_for(lambda: not any(alive(pid) for pid in pids), "the launcher's children to die with it", 10)
@@ -183,7 +184,7 @@ class Site:
     # Its processes ----------------------------------------------------------------------------------------------
 
     def pid_of(self, name: str) -> int:
-        """Pid of `hub`, `proxy` or `provider`; 0 while there is none."""
+        """Pid of `hub`, `service`, `proxy` or `provider`; 0 while there is none."""
         try:
             return int(json.loads((self.state / "processes" / f"{name}.json").read_text())["pid"])
         except FileNotFoundError:
