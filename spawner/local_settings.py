@@ -82,8 +82,8 @@ class LocalSettings(Configurable):
         help="""
         Which uid belongs to whom; needed with `isolation` `uid`.
 
-        Default: none; `hub.config` sets one that keeps its table in SQLite.
-        Example: `c.LocalSpawner.uid_registry = SqliteUidRegistry(Path("uids.sqlite"))`
+        Default: none; `hub.config` sets one that keeps its table in Armillary's database.
+        Example: `c.LocalSpawner.uid_registry = SqlUidRegistry(connect("sqlite:////srv/armillary.sqlite"))`
         """,
     )
     grace_s = Float(
