@@ -227,6 +227,7 @@ def _servers(c: Config, settings: Settings, database: Database) -> None:
         engine_kind=settings.engine,
         catalogue=catalogue,
         stale_after_s=settings.controller.stale_after_s,
+        nodes_may_appear=settings.kubernetes.nodes_may_appear,
     )
     c.RequestSpawner.hide_not_allowed = own.hide_unavailable
     c.Spawner.start_timeout = own.start_timeout_s
@@ -304,6 +305,7 @@ def _kubernetes(c: Config, settings: Settings) -> None:
     c.JupyterHub.spawner_class = ArmillarySpawner
     own = settings.kubernetes
     c.KubeSpawner.namespace = own.namespace
+    c.ArmillarySpawner.nodes_may_appear = own.nodes_may_appear
     c.KubeSpawner.storage_pvc_ensure = True
     c.KubeSpawner.storage_capacity = own.home_size
     c.KubeSpawner.storage_class = own.storage_class

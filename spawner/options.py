@@ -60,6 +60,8 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
     accelerator = _text(found.get("accelerator"))
     accelerator = None if accelerator == NO_ACCELERATOR else accelerator
     cpu, memory, count = found.get("cpu"), found.get("memory"), found.get("count")
+    if accelerator is not None and isinstance(count, Decimal):
+        _refuse_more_than_one_node_has(profile, accelerator, int(count))
     return Request(
         profile=profile.key,
         image=_text(found.get("image")),
@@ -69,6 +71,16 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
         count=0 if accelerator is None else int(count) if isinstance(count, Decimal) else 1,
         choices=tuple(choices),
     )
+
+
+def _refuse_more_than_one_node_has(profile: ProfileOffer, accelerator: str, count: int) -> None:
+    cards = (offer for option in profile.options if option.key == "accelerator" for offer in option.offers)
+    card = next(offer for offer in cards if offer.key == accelerator)
+    if card.at_most is not None and count > card.at_most:
+        raise Refusal(
+            "out-of-range",
+            f"Number of accelerators: {count} is not possible. At most {card.at_most} {card.title} can be had at once.",
+        )
 
 
 def parse_saved(

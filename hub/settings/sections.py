@@ -245,6 +245,12 @@ class KubernetesSettings(Section):
     gid: Annotated[int, Field(ge=1, le=2_000_000_000)] = setting(
         1000, "The group that pods run as and that owns their volumes.", example=100, unit="gid"
     )
+    nodes_may_appear: bool = setting(
+        False,
+        "Whether the cluster gets new nodes by itself (autoscaling). False: who asks for what no node has free is "
+        "refused at once with the reason. True: the session waits for a node, up to `servers.start_timeout_s`.",
+        example=True,
+    )
     request_timeout_s: Seconds = setting(
         15,
         "How long one request to the Kubernetes API may take before it is tried again. 15: admission webhooks may take "

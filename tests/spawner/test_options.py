@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.access import Person
+from profiles.model import Catalogue
 from spawner.options import FORM_PREFIX, MAX_TEXT, from_form, parse, parse_saved
 from spawner.overrides import environment
 from spawner.refusal import Refusal
@@ -204,6 +205,25 @@ def test_a_form_that_is_not_ours_is_refused(form: dict[str, list[Any]]) -> None:
     with pytest.raises(Refusal) as caught:
         parse(from_form(form, CATALOGUE), CATALOGUE, ANN, "kubernetes")
     assert caught.value.status_code == 400
+
+
+@pytest.mark.parametrize("count", [0, -1, 99, "1.5", 1.5, "0", "-1", "1e3", "NaN", "", [], True, "２"])
+def test_a_number_of_cards_that_cannot_be_had_is_refused(count: object) -> None:
+    with pytest.raises(Refusal) as caught:
+        parse({"profile": "gpu", "accelerator": "t4", "count": count}, CATALOGUE, ANN, "kubernetes")
+    assert caught.value.status_code == 400
+    assert "Number of accelerators" in caught.value.text or "count" in caught.value.text
+
+
+def test_more_cards_than_any_node_has_are_refused_for_that_accelerator_only() -> None:
+    said = contents()
+    said["accelerators"]["t4"]["per_node"] = 1
+    said["profiles"]["gpu"]["options"]["accelerator"] = ["t4", "l4"]
+    said["accelerators"]["l4"] = {"title": "L4", "kubernetes": {"resource": "example.org/l4"}, "per_node": 2}
+    found = Catalogue.model_validate(said)
+    with pytest.raises(Refusal, match="At most 1 T4 can be had at once"):
+        parse({"profile": "gpu", "accelerator": "t4", "count": 2}, found, ANN, "kubernetes")
+    assert parse({"profile": "gpu", "accelerator": "l4", "count": 2}, found, ANN, "kubernetes").count == 2
 
 
 JSON = st.recursive(
