@@ -86,3 +86,13 @@ def test_the_command_and_the_form_work_without_the_checkout(installed: Path, tmp
     where = "import hub, hub.config; print(hub.__file__); assert (hub.config.TEMPLATES / 'home.html').is_file()"
     found = run("-c", where, folder=tmp_path, path=installed)
     assert found.stdout.startswith(str(installed)), found.stderr
+
+
+def test_the_database_is_made_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    program = "import sys; from hub.cli import main; sys.exit(main(sys.argv[1:]))"
+    (tmp_path / "armillary.yaml").write_text("state_dir: state\n")
+    made = run("-c", program, "db", "upgrade", folder=tmp_path, path=installed)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith(f"Made the tables in the SQLite file {tmp_path}/state/armillary.sqlite")
+    checked = run("-c", program, "db", "check", folder=tmp_path, path=installed)
+    assert (checked.returncode, checked.stderr) == (0, "")

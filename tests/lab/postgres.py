@@ -8,6 +8,7 @@ Nothing is durable in it (fsync off): it is as fast as memory, and what is teste
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import secrets
@@ -28,6 +29,7 @@ from tests.lab.errors import LabError, LabUnavailable
 PACKAGES = ("postgresql-15",)
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 
+_PREFIX = "armillary-postgres-"
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -138,9 +140,13 @@ def running() -> Iterator[Server]:
         LabUnavailable: the package is missing, and cannot be installed here.
     """
     packages.install(PACKAGES)
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="armillary-postgres-", dir=memory if os.access(memory, os.W_OK) else None))
+    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+    _remove_leftovers(place)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     server = Server(folder)
+    # Held as long as this process lives, so that others know whether the folder is still wanted.
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         if os.geteuid() == 0:
             _give_to_owner(folder)
@@ -150,6 +156,22 @@ def running() -> Iterator[Server]:
     finally:
         server.stop()
         shutil.rmtree(folder)
+        os.close(handle)
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Removes the folders of sessions that were killed; their servers have ended by themselves."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        if time.time() - folder.stat().st_mtime < 60:
+            continue  # it may be just being made
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
 
 
 def _give_to_owner(folder: Path) -> None:
