@@ -20,6 +20,7 @@ test:   ## run the tests, tier by tier; one or some of them with TIER="unit hub"
 
 bench:  ## run the benchmarks in full and write their tables into docs/
 	@$(DEV) python -m tests.bench.spawn --pairs 40 --write docs/reference/benchmarks
+	@$(DEV) python -m tests.bench.capacity --write docs/reference/benchmarks
 
 lint:   ## ruff, mypy strict and the import contract
 	@$(DEV) python -m tests.tiers lint

@@ -12,5 +12,14 @@ c = get_config()  # type: ignore[name-defined]  # noqa: F821  # JupyterHub puts 
 
 apply(c, load(Path(os.environ["BENCH_FOLDER"], "armillary.yaml")))
 
+if "BENCH_LOOP" in os.environ:
+    from tests.bench import loop_watch
+
+    loop_watch.install(Path(os.environ["BENCH_LOOP"]))
+if os.environ["BENCH_HUB"] == "naive":
+    from tests.bench.naive_desk import NaiveDesk
+
+    c.RequestSpawner.desk = NaiveDesk(c.RequestSpawner.catalogue)
+
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True

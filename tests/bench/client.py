@@ -32,22 +32,22 @@ class StartFailed(Exception):
 
 
 class Browser:
-    """One person at one hub; keeps cookies and connections, as a browser does."""
+    """One person at one hub; keeps cookies and connections, as a browser does: `http`."""
 
     def __init__(self, hub: Hub, user: str) -> None:
         self.hub, self.user = hub, user
-        self._http = httpx.AsyncClient(base_url=hub.url, follow_redirects=True, timeout=60.0)
+        self.http = httpx.AsyncClient(base_url=hub.url, follow_redirects=True, timeout=60.0)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self.http.aclose()
 
     async def log_in(self) -> None:
         """Log in by the login page's form."""
         page = await self._get("/hub/login")
         form = forms.read(page.text)
         fields = form.fields | {"username": self.user, "password": secrets.token_hex(16)}
-        answer = await self._http.post(urljoin(str(page.url), form.action), data=fields)
+        answer = await self.http.post(urljoin(str(page.url), form.action), data=fields)
         if answer.status_code != 200 or "login" in answer.url.path:
             raise StartFailed(f"{self.hub.name}: {self.user} cannot log in: {_told(answer)}")
 
@@ -78,9 +78,9 @@ class Browser:
     async def _submit(self, target: str, fields: dict[str, str]) -> httpx.Response:
         """Send the form, as multipart like the browser, and follow where it leads."""
         files = {name: (None, value) for name, value in fields.items()}
-        answer = await self._http.post(target, files=files, follow_redirects=False)
+        answer = await self.http.post(target, files=files, follow_redirects=False)
         # httpx would repeat the form's Content-Type in the GET that follows, which tornado refuses.
-        return await self._http.get(answer.headers["Location"]) if answer.is_redirect else answer
+        return await self.http.get(answer.headers["Location"]) if answer.is_redirect else answer
 
     async def _follow(self, answer: httpx.Response, marks: Marks) -> None:
         """From the answer to the click to JupyterLab's page."""
@@ -90,7 +90,7 @@ class Browser:
             marks.note("ready")
             # The one difference between the two hubs' pages. JupyterHub's own page loads itself again and is then
             # sent to the server; ours goes there at once.
-            answer = await self._http.get(ready if self.hub.page_goes_straight_on else answer.url)
+            answer = await self.http.get(ready if self.hub.page_goes_straight_on else answer.url)
         marks.note("ready")
         if answer.status_code != 200 or "jupyter-config-data" not in answer.text:
             raise StartFailed(f"{self.hub.name}: {self.user} did not get JupyterLab: {_told(answer)}")
@@ -102,7 +102,7 @@ class Browser:
         if pending.status_code != 200 or found is None:
             raise StartFailed(f"{self.hub.name}: {self.user}: no progress on the pending page: {_told(pending)}")
         address = json.loads(found[1])
-        async with self._http.stream("GET", address, headers={"Accept": "text/event-stream"}) as events:
+        async with self.http.stream("GET", address, headers={"Accept": "text/event-stream"}) as events:
             if events.status_code != 200:
                 await events.aread()
                 raise StartFailed(f"{self.hub.name}: {self.user}: no progress: {_told(events)}")
@@ -123,7 +123,7 @@ class Browser:
         headers = {"X-XSRFToken": found[1], "Referer": str(page.url)}
         api = f"/hub/api/users/{self.user}"
         async with asyncio.timeout(_PATIENCE_S):
-            answer = await self._http.delete(f"{api}/server", headers=headers)
+            answer = await self.http.delete(f"{api}/server", headers=headers)
             if answer.status_code not in (202, 204):
                 raise StartFailed(f"{self.hub.name}: {self.user}'s server cannot be stopped: {_told(answer)}")
             await watcher.until_no_pod_is_left()
@@ -131,7 +131,7 @@ class Browser:
                 await asyncio.sleep(0.2)
 
     async def _get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-        answer = await self._http.get(path, headers=headers)
+        answer = await self.http.get(path, headers=headers)
         if answer.status_code != 200:
             raise StartFailed(f"{self.hub.name}: {path}: {_told(answer)}")
         return answer

@@ -12,17 +12,18 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from tests.bench.installation import install
+from tests.bench.installation import SERVICE, install
 from tests.hub.site import free_ports
 from tests.lab.cluster import Cluster
 
 __all__ = ["HUBS", "OURS", "Hub", "running"]
 
 OURS = "armillary"
+NAIVE = "naive"
 HUBS = {
     "plain": "KubeSpawner",
     "quick-proxy": "KubeSpawner, quick proxy",
@@ -46,6 +47,8 @@ class Hub:
         namespace: where its pods are.
         rules: the proxy's file of routes.
         log: what the hub and its proxy have logged.
+        service_pid: the process of the service with the controller; None where there is none.
+        loop_record: what `loop_watch` writes there, where it was asked for.
         page_goes_straight_on: what its pending page does when the server is ready: go to the address that the
             event names (ours), or load itself again and be sent there (JupyterHub's own).
     """
@@ -55,7 +58,9 @@ class Hub:
     namespace: str
     rules: Path
     log: Path
+    loop_record: Path
     page_goes_straight_on: bool
+    service_pid: int | None = None
 
 
 def _tail(log: Path, lines: int = 25) -> str:
@@ -98,8 +103,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def running(name: str, cluster: Cluster, namespace: str, image: str, folder: Path) -> Iterator[Hub]:
+def running(
+    name: str,
+    cluster: Cluster,
+    namespace: str,
+    image: str,
+    folder: Path,
+    *,
+    inventory: bool = False,
+    loop_watch: bool = False,
+) -> Iterator[Hub]:
     """Run the hub `name` while the block runs. Its state and log lie in `folder`.
+
+    Parameters
+    ----------
+    inventory
+        With the shipped catalogue's accelerators instead of one profile without choices (ours only).
+    loop_watch
+        Watch who holds its event loop.
 
     Raises
     ------
@@ -108,21 +129,23 @@ def running(name: str, cluster: Cluster, namespace: str, image: str, folder: Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     given = _given(cluster, namespace, image, folder) | {"BENCH_HUB": name}
-    config = "armillary" if name == OURS else "plain"
-    commands = [[sys.executable, "-m", "jupyterhub", "-f", str(_HERE / f"{config}_config.py")]]
+    if loop_watch:
+        given["BENCH_LOOP"] = str(folder / "loop.json")
+    ours = name in (OURS, NAIVE)
+    commands = [[sys.executable, "-m", "jupyterhub", "-f", str(_HERE / f"{OURS if ours else 'plain'}_config.py")]]
     rules = folder / "rules.toml"
-    if name == OURS:
-        settings, proxy = install(folder, given)
-        commands.insert(0, proxy)
+    if ours:
+        settings, proxy = install(folder, given, inventory=inventory)
+        commands = [proxy, [*SERVICE, str(folder / "armillary.yaml")], *commands]
         rules = settings.paths.traefik_rules
-    hub = Hub(name, given["BENCH_URL"], namespace, rules, folder / "hub.log", page_goes_straight_on=name == OURS)
     processes: list[subprocess.Popen[bytes]] = []
+    hub = Hub(name, given["BENCH_URL"], namespace, rules, folder / "hub.log", folder / "loop.json", ours)
     with hub.log.open("wb") as log:
         try:
             for command in commands:
                 processes.append(_start(command, folder, given, log))
             _wait_until_up(hub, processes[-1])
-            yield hub
+            yield replace(hub, service_pid=processes[1].pid) if ours else hub
         finally:
             for process in reversed(processes):
                 _end(process)
@@ -131,12 +154,13 @@ def running(name: str, cluster: Cluster, namespace: str, image: str, folder: Pat
 def _given(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[str, str]:
     """What the configuration files are told, by the environment."""
     public, api = free_ports(2, cluster.bridge_address)
-    (proxy_api,) = free_ports(1)
+    proxy_api, service = free_ports(2)
     given = {
         "BENCH_FOLDER": folder,
         "BENCH_URL": f"http://{cluster.bridge_address}:{public}",
         "BENCH_HUB_URL": f"http://{cluster.bridge_address}:{api}",
         "BENCH_PROXY_API_URL": f"http://127.0.0.1:{proxy_api}",
+        "BENCH_SERVICE_URL": f"http://127.0.0.1:{service}",
         "BENCH_PROXY_PASSWORD": secrets.token_hex(16),
         "BENCH_NAMESPACE": namespace,
         "BENCH_IMAGE": image,

@@ -6,6 +6,7 @@ Every line is either what the chart sets, what the cluster demands (Pod Security
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import bcrypt
 
@@ -68,3 +69,8 @@ c.KubeSpawner.fs_gid = 1000
 c.KubeSpawner.allow_privilege_escalation = False
 c.KubeSpawner.container_security_context = {"capabilities": {"drop": ["ALL"]}}
 c.KubeSpawner.pod_security_context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+if "BENCH_LOOP" in os.environ:
+    from tests.bench import loop_watch
+
+    loop_watch.install(Path(os.environ["BENCH_LOOP"]))

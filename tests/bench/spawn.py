@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 from tests.bench import hubs, report
 from tests.bench.client import Browser
 from tests.bench.pods import Watcher, watching
-from tests.bench.report import Conditions, Start
+from tests.bench.report import Start, conditions
 from tests.lab import kubernetes
 from tests.lab.cluster import Cluster
 
@@ -108,11 +107,6 @@ def measure(cluster: Cluster, pairs: int, folder: Path, names: Sequence[str] = t
     return asyncio.run(_run(cluster, names, pairs, folder))
 
 
-def _conditions(cluster: Cluster) -> Conditions:
-    node = json.loads(cluster.kubectl("get", "node", cluster.node, "-o", "json"))["status"]["nodeInfo"]
-    return report.conditions(node["kubeletVersion"], node["containerRuntimeVersion"])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it as the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.spawn", description=__doc__.partition("\n")[0])
@@ -137,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for baseline in hubs.HUBS.keys() - {hubs.OURS}:
             print(f"ours / {hubs.HUBS[baseline]}: {report.said(report.ratio(starts, baseline))}")
         if given.write:
-            print(f"written: {report.write(starts, _conditions(cluster), given.write)}")
+            print(f"written: {report.write(starts, conditions(cluster), given.write)}")
     finally:
         if not was_up:
             kubernetes.down()

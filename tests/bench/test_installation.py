@@ -17,6 +17,7 @@ GIVEN = {
     "BENCH_URL": "http://10.0.0.1:8000",
     "BENCH_HUB_URL": "http://10.0.0.1:8081",
     "BENCH_PROXY_API_URL": "http://127.0.0.1:8099",
+    "BENCH_SERVICE_URL": "http://127.0.0.1:8003",
     "BENCH_NAMESPACE": "bench",
     "BENCH_IMAGE": "localhost/armillary/base:1",
     "BENCH_STORAGE_CLASS": "lab-local",

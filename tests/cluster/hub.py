@@ -36,13 +36,14 @@ class KubeHub:
     def __init__(self, cluster: Cluster, namespace: str, image: str, folder: Path) -> None:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
         public, api = free_ports(2, cluster.bridge_address)
-        (proxy_api,) = free_ports(1)
+        proxy_api, service = free_ports(2)
         self.url = f"http://{cluster.bridge_address}:{public}"
         self.token = secrets.token_hex(16)
         given = {
             "BENCH_URL": self.url,
             "BENCH_HUB_URL": f"http://{cluster.bridge_address}:{api}",
             "BENCH_PROXY_API_URL": f"http://127.0.0.1:{proxy_api}",
+            "BENCH_SERVICE_URL": f"http://127.0.0.1:{service}",
             "BENCH_NAMESPACE": namespace,
             "BENCH_IMAGE": image,
             "BENCH_STORAGE_CLASS": cluster.storage_class,
