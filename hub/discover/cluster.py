@@ -211,7 +211,8 @@ def _candidates(what: Product, resource: str) -> tuple[tuple[str, str], ...]:
     shared = f" shared by {what.shared_by}" if what.shared_by > 1 else ""
     short_shared = f" 1 of {what.shared_by}" if what.shared_by > 1 else ""
     names = []
-    for card in dict.fromkeys((what.family, what.model, f"{what.model} {resource}")):
+    strategy = "mixed" if resource.startswith("nvidia.com/mig-") else "single"
+    for card in dict.fromkeys((what.family, what.model, f"{what.model} {strategy if part else resource}")):
         title = plain(f"{card}{' slice' if part else ''}{part}{shared}")
         names.append((key_of(f"{card}{part}{short_shared}"), title))
     return tuple(names)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from hub.cluster_api import ApiProblem, ClusterApi, NotFound, connect
+from hub.cluster_api import ApiProblem, ClusterApi, Forbidden, Json, NotFound, connect
 from hub.discover.finding import Inventory
 
 __all__ = ["add"]
@@ -65,7 +65,6 @@ def _look(api: ClusterApi) -> Inventory:
     from hub.discover.cluster import findings_of_nodes, runtime_class_of
     from hub.discover.dra import devices_of, findings_of_devices
     from hub.discover.nodes import read_node
-    from hub.discover.selectors import matches
 
     nodes = [read_node(node) for node in api.items("/api/v1/nodes")]
     missing: list[str] = []
@@ -73,15 +72,13 @@ def _look(api: ClusterApi) -> Inventory:
     slices = _list(api, "/apis/resource.k8s.io/v1/resourceslices", missing)
     classes = _list(api, "/apis/resource.k8s.io/v1/deviceclasses", missing)
     plugins, left_out = findings_of_nodes(nodes, runtime_class_of(runtime_classes))
-    devices, unreachable = findings_of_devices(devices_of(slices), classes, matches)
+    devices, unreachable = findings_of_devices(devices_of(slices), classes)
     source = f"{api.name}, {len(nodes)} node{'' if len(nodes) == 1 else 's'}"
     return Inventory(source, plugins + devices, (*left_out, *unreachable, *missing))
 
 
-def _list(api: ClusterApi, path: str, missing: list[str]) -> list[dict[str, object]]:
+def _list(api: ClusterApi, path: str, missing: list[str]) -> list[Json]:
     """The objects of a kind that this cluster may lack, or that may be out of sight."""
-    from hub.cluster_api import Forbidden
-
     try:
         return list(api.items(path))
     except NotFound:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from hub.discover.finding import Finding, named, plain
 from hub.discover.naming import key_of
 from hub.discover.vendors import family_of, model_of, slice_share
 from profiles.quantities import QuantityError, format_memory, parse_quantity, say_memory
+from spawner.capacity.selectors import Selectors, Unevaluable
 
 __all__ = ["Device", "devices_of", "findings_of_devices"]
 
@@ -26,24 +27,34 @@ _PROFILES = ("profile", "partitionProfile")
 _KINDS = ("type",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Device:
-    """One device of a slice; `attributes` and `capacity` by qualified name (`domain/name`)."""
+    """One device of a slice; `attributes` and `capacity` as the slice has them."""
 
     driver: str
     node: str
-    name: str
-    attributes: Mapping[str, Any]
-    capacity: Mapping[str, int]
+    attributes: Mapping[str, Mapping[str, Any]]
+    capacity: Mapping[str, Mapping[str, Any]]
     shares_counters: bool = False
+    many: bool = False
 
-    def text(self, names: Iterable[str]) -> tuple[str, str]:
-        """Return the first of these attributes of the driver that is a text: its name and value, empty if none is."""
-        for name in names:
-            value = self.attributes.get(f"{self.driver}/{name}")
-            if isinstance(value, str) and value:
-                return name, value
-        return "", ""
+    def text(self, name: str) -> str:
+        """Return an attribute of the driver's that is a text; empty where there is none."""
+        value = self.attributes.get(name) or self.attributes.get(f"{self.driver}/{name}") or {}
+        return str(value.get("string") or "")
+
+    def first(self, names: Iterable[str]) -> tuple[str, str]:
+        """Return the first of these attributes that is a text: its name and value, empty if none is."""
+        return next(((name, text) for name in names if (text := self.text(name))), ("", ""))
+
+    @property
+    def memory(self) -> int:
+        """Its memory in bytes; 0: the driver does not say."""
+        value = self.capacity.get("memory") or self.capacity.get(f"{self.driver}/memory") or {}
+        try:
+            return int(parse_quantity(str(value.get("value"))))
+        except QuantityError:
+            return 0
 
 
 def devices_of(slices: Iterable[Mapping[str, Any]]) -> tuple[Device, ...]:
@@ -51,35 +62,31 @@ def devices_of(slices: Iterable[Mapping[str, Any]]) -> tuple[Device, ...]:
     specs = [one.get("spec") or {} for one in slices]
     newest: dict[tuple[str, str], int] = defaultdict(int)
     for spec in specs:
-        pool = spec.get("pool") or {}
-        which = str(spec.get("driver")), str(pool.get("name"))
-        newest[which] = max(newest[which], int(pool.get("generation") or 0))
+        newest[_pool(spec)] = max(newest[_pool(spec)], _generation(spec))
     found = []
     for spec in specs:
-        pool, driver = spec.get("pool") or {}, str(spec.get("driver"))
-        if int(pool.get("generation") or 0) == newest[driver, str(pool.get("name"))]:
-            found += [_device(driver, spec, device) for device in spec.get("devices") or ()]
+        if _generation(spec) == newest[_pool(spec)]:
+            found += [_device(spec, device) for device in spec.get("devices") or ()]
     return tuple(found)
 
 
-def _device(driver: str, spec: Mapping[str, Any], device: Mapping[str, Any]) -> Device:
-    values = {_qualified(driver, name): _value(value) for name, value in (device.get("attributes") or {}).items()}
-    sizes = {}
-    for name, value in (device.get("capacity") or {}).items():
-        try:
-            sizes[_qualified(driver, name)] = int(parse_quantity(str(value.get("value"))))
-        except QuantityError:
-            continue
-    node = str(device.get("nodeName") or spec.get("nodeName") or "")
-    return Device(driver, node, str(device.get("name", "")), values, sizes, bool(device.get("consumesCounters")))
+def _pool(spec: Mapping[str, Any]) -> tuple[str, str]:
+    return str(spec.get("driver")), str((spec.get("pool") or {}).get("name"))
 
 
-def _qualified(driver: str, name: str) -> str:
-    return name if "/" in name else f"{driver}/{name}"
+def _generation(spec: Mapping[str, Any]) -> int:
+    return int((spec.get("pool") or {}).get("generation") or 0)
 
 
-def _value(value: Mapping[str, Any]) -> Any:
-    return next(iter(value.values()), None)
+def _device(spec: Mapping[str, Any], device: Mapping[str, Any]) -> Device:
+    return Device(
+        driver=str(spec.get("driver")),
+        node=str(device.get("nodeName") or spec.get("nodeName") or ""),
+        attributes=device.get("attributes") or {},
+        capacity=device.get("capacity") or {},
+        shares_counters=bool(device.get("consumesCounters")),
+        many=bool(device.get("allowMultipleAllocations")),
+    )
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,7 @@ class _Kind:
 
 
 def findings_of_devices(
-    devices: Sequence[Device],
-    classes: Iterable[Mapping[str, Any]],
-    matches: Callable[[str, Device], bool],
+    devices: Sequence[Device], classes: Iterable[Mapping[str, Any]]
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Return what DRA drivers offer, and remarks about what was left out.
 
@@ -103,36 +108,42 @@ def findings_of_devices(
     ----------
     classes
         DeviceClass objects.
-    matches
-        Whether a device meets a CEL expression.
     """
-    having = {
-        str((one.get("metadata") or {}).get("name", "")): {
-            device.name + "\0" + device.node + "\0" + device.driver
-            for device in devices
-            if _in_class(one, device, matches)
-        }
-        for one in classes
-    }
+    remarks: list[str] = []
+    having = {str(one["metadata"]["name"]): _members(one, devices, remarks) for one in classes}
     groups: dict[_Kind, list[Device]] = defaultdict(list)
     for device in devices:
-        groups[_Kind(device.driver, *map(device.text, (_KINDS, _PRODUCTS, _PROFILES)))].append(device)
-    findings, remarks = [], []
+        groups[_Kind(device.driver, *map(device.first, (_KINDS, _PRODUCTS, _PROFILES)))].append(device)
+    findings = []
     for kind, members in sorted(groups.items(), key=lambda item: _order(item[0])):
-        own = {device.name + "\0" + device.node + "\0" + device.driver for device in members}
-        fitting = [name for name, inside in having.items() if own <= inside]
+        fitting = [name for name, inside in having.items() if set(members) <= set(inside)]
         if fitting:
             best = min(fitting, key=lambda name: (len(having[name]), name))
-            inside = [d for d in devices if d.name + "\0" + d.node + "\0" + d.driver in having[best]]
-            findings.append(_finding(kind, members, best, inside))
+            findings.append(_finding(kind, members, best, having[best]))
         else:
             remarks.append(f"{_said(kind)}: no DeviceClass has them ({named(_nodes(members))})")
     return tuple(findings), tuple(remarks)
 
 
-def _in_class(device_class: Mapping[str, Any], device: Device, matches: Callable[[str, Device], bool]) -> bool:
-    selectors = (device_class.get("spec") or {}).get("selectors") or ()
-    return all(matches(str((one.get("cel") or {}).get("expression", "")), device) for one in selectors)
+def _members(device_class: Mapping[str, Any], devices: Iterable[Device], remarks: list[str]) -> list[Device]:
+    """Devices of a class; those for which its selectors cannot be evaluated are none of it, as for the scheduler."""
+    expressions = [
+        str((one.get("cel") or {}).get("expression", ""))
+        for one in (device_class.get("spec") or {}).get("selectors") or ()
+    ]
+    found = []
+    try:
+        selectors = Selectors(expressions)
+    except Unevaluable as problem:
+        remarks.append(f"DeviceClass {plain(device_class['metadata']['name'])}: {plain(problem, 200)}")
+        return []
+    for device in devices:
+        try:
+            if selectors.match(device.driver, device.attributes, device.capacity, many=device.many):
+                found.append(device)
+        except Unevaluable:
+            continue
+    return found
 
 
 def _order(kind: _Kind) -> tuple[str, ...]:
@@ -148,20 +159,25 @@ def _said(kind: _Kind) -> str:
 
 
 def _selector(kind: _Kind, inside: Sequence[Device]) -> str:
-    """CEL for what the class leaves open. A device without the attribute would make the whole claim fail, so its
-    presence is asked for where the class has such devices.
+    """CEL for what the class leaves open.
+
+    A device without an attribute that is asked for would make the whole claim fail, so its presence is asked for
+    first where the class has such devices. And where others of the class say more than these do, these are the ones
+    that do not.
     """
     parts = []
     if {device.driver for device in inside} != {kind.driver}:
         parts.append(f"device.driver == {_quoted(kind.driver)}")
     domain = f"device.attributes[{_quoted(kind.driver)}]"
-    for name, value in (kind.kind, kind.product, kind.profile):
-        values = [device.attributes.get(f"{kind.driver}/{name}") for device in inside]
-        if not name or (name in _KINDS and set(values) == {value}):
-            continue
-        if None in values:
-            parts.append(f"{_quoted(name)} in {domain}")
-        parts.append(f"{domain}.{name} == {_quoted(value)}")
+    own = [device for device in inside if device.driver == kind.driver]
+    for (name, value), names in ((kind.kind, _KINDS), (kind.product, _PRODUCTS), (kind.profile, _PROFILES)):
+        texts = {device.text(name) for device in own} if name else set()
+        if name and (names is not _KINDS or texts != {value}):
+            parts += [f"{_quoted(name)} in {domain}"] if "" in texts else []
+            parts.append(f"{domain}.{name} == {_quoted(value)}")
+        elif not name:
+            more = sorted({device.first(names)[0] for device in own} - {""})
+            parts += [f"!({_quoted(other)} in {domain})" for other in more]
     return " && ".join(parts)
 
 
@@ -174,7 +190,7 @@ def _finding(kind: _Kind, members: Sequence[Device], device_class: str, inside: 
     model = model_of(kind.product[1]) or model_of(kind.kind[1]) or kind.driver
     family = family_of(kind.product[1]) or model
     profile = plain(kind.profile[1], 40)
-    sizes = [size for device in members if (size := device.capacity.get(f"{kind.driver}/memory", 0)) >= 2**20]
+    sizes = [device.memory for device in members if device.memory >= 2**20]
     share = slice_share(kind.product[1], profile)
     per_node = max(sum(device.node == node for device in members) for node in {d.node for d in members})
     where = named(_nodes(members))

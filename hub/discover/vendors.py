@@ -21,7 +21,7 @@ MIB, GIB = 2**20, 2**30
 
 _PRODUCT = "nvidia.com/gpu.product"
 _MIG_RESOURCE = re.compile(
-    r"mig-(?P<profile>[1-9][0-9]*g\.[1-9][0-9]*gb)(?P<more>[.+][a-z0-9.+]+?)?(?P<shared>\.shared)?"
+    r"mig-(?P<profile>[1-9][0-9]*g\.[1-9][0-9]*gb)(?P<more>[.+][a-z0-9.+]+?)??(?P<shared>\.shared)?"
 )
 _SINGLE = re.compile(r"(?P<card>.+?)-MIG-(?P<profile>.+?)")
 _PROFILE = re.compile(r"([1-9][0-9]*)g\.[1-9][0-9]*gb.*")
