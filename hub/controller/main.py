@@ -50,24 +50,27 @@ async def run(
     """
     status = status or Status(settings.controller.lease_s)
     measuring = asyncio.create_task(watch_loop_lag(stop), name="armillary-controller-lag")
+    loop = await asyncio.to_thread(_loop_of, settings)  # loads KubeSpawner or NVML's library: seconds on a busy machine
     try:
         while not stop.is_set():
-            await _serve(settings, catalogue, engine, stop, status)
+            await _serve(partial(loop, settings, catalogue), engine, stop, status)
     finally:
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
 
 
-async def _serve(settings: Settings, catalogue: Catalogue, engine: Engine, stop: asyncio.Event, status: Status) -> None:
+async def _serve(
+    loop: Callable[[Publisher, asyncio.Event], Awaitable[None]], engine: Engine, stop: asyncio.Event, status: Status
+) -> None:
     """Stand by, then lead, once; a new lease each time, for one that was lost knows nothing of its successor."""
-    lease = Lease(engine, _holder(), settings.controller.lease_s)
+    lease = Lease(engine, _holder(), status.lease_s)
     while (epoch := await _acquire(lease, status)) is None:
         await _pause(stop, _LOOK_S)
         if stop.is_set():
             return
     _log.info("This controller leads now (epoch %d)", epoch)
     status.renewed(epoch)
-    begin = partial(_loop_of(settings), settings, catalogue, Publisher(engine, epoch, status), stop)
+    begin = partial(loop, Publisher(engine, epoch, status), stop)
     try:
         await _lead(lease, epoch, begin, stop, status)
     except StaleEpoch as error:
