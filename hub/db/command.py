@@ -12,7 +12,7 @@ __all__ = ["add"]
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command `db`."""
     parser = commands.add_parser("db", help="bring Armillary's own database up to date, or check it")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions = parser.add_subparsers(required=True, metavar="ACTION", help="upgrade or check")
     for name, do, text in (
         ("upgrade", _upgrade, "make the tables, or bring them to what this version needs; may be run again"),
         ("check", _check, "say whether the database can be used by this version; changes nothing"),
