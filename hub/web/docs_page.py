@@ -37,8 +37,8 @@ _PAGE = """<!doctype html>
 {% for path, methods in api.paths.items() %}{% for method, said in methods.items() %}
 <section id="{{ said.operationId }}">
 <h2><code>{{ method.upper() }} {{ prefix }}{{ path }}</code></h2>
-<p>{{ said.summary }}{% if said.description %}: {{ said.description }}{% endif %}</p>
-{% if said.parameters %}
+<p>{{ said.summary }}. {{ said.description }}</p>
+{% if "parameters" in said %}
 <h3>Parameters</h3>
 <table><tr><th scope="col">Name</th><th scope="col">What it is</th></tr>
 {% for parameter in said.parameters %}

@@ -38,16 +38,16 @@ class ControllerHealth(BaseModel):
 class CountsHealth(BaseModel):
     """The counts as this service reads them; they may be old while the service is well."""
 
-    fresh: bool
+    fresh: bool = Field(description="Whether they may be taken for the truth.")
     as_of: str | None = Field(description="When they were last known to be true, in UTC; null: never.")
-    sequence: int | None
+    sequence: int | None = Field(description="Grows whenever counts are published; null while nobody can tell.")
 
 
 class Health(BaseModel):
     """How the service is."""
 
     status: str = Field(description="`ok`; all else is a problem with status 503.")
-    version: str
+    version: str = Field(description="Of Armillary.")
     controller: ControllerHealth
     counts: CountsHealth
 

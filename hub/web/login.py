@@ -41,10 +41,9 @@ class _LoginQuery(BaseModel):
 
 
 class _CallbackQuery(BaseModel):
-    code: _TEXT = ""
-    state: _TEXT = ""
-    error: _TEXT = ""
-    error_description: _TEXT = ""
+    code: _TEXT = Field("", description="What the hub gives for a login that it has confirmed.")
+    state: _TEXT = Field("", description="What the login was begun with.")
+    error: _TEXT = Field("", description="Why the hub did not agree, for programs.")
 
 
 class States:
@@ -99,6 +98,7 @@ def router(hub: HubAccess, place: Place, states: States) -> APIRouter:
         status_code=303,
         responses={**redirects, **answers("bad-request")},
         summary="Log a browser in through the hub",
+        operation_id="login",
     )
     async def login(request: Request, query: Annotated[_LoginQuery, Query()]) -> Response:
         """Leads to the hub and back to `next`; who is logged in there does not have to do anything."""
@@ -135,8 +135,9 @@ def router(hub: HubAccess, place: Place, states: States) -> APIRouter:
         "/oauth_callback",
         response_class=RedirectResponse,
         status_code=303,
-        responses={**redirects, **answers("login-broken", "not-allowed", "hub-away")},
+        responses={**redirects, **answers("bad-request", "login-broken", "not-allowed", "hub-away")},
         summary="Where the hub sends browsers back to",
+        operation_id="oauth_callback",
     )
     async def callback(request: Request, query: Annotated[_CallbackQuery, Query()]) -> Response:
         """Completes a login; only the hub leads here."""

@@ -115,14 +115,14 @@ def new_instance() -> str:
 
 
 def answers(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of these problems as answers of a path."""
-    found: dict[int | str, dict[str, Any]] = {}
+    """Return the OpenAPI description of these problems, and of all that any path may meet, as answers of a path."""
+    texts: dict[int | str, str] = {}
     for code in codes:
         status, title = KINDS[code]
-        said = f"{found[status]['description']}; or: {title}" if status in found else title
-        schema = {"$ref": "#/components/schemas/ProblemDetails"}
-        found[status] = {"description": f"{said} (`{code}`)", "content": {MEDIA_TYPE: {"schema": schema}}}
-    return found
+        texts[status] = f"{texts[status]}; or: {title} (`{code}`)" if status in texts else f"{title} (`{code}`)"
+    texts["default"] = "Any other problem"
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    return {status: {"description": text, "content": content} for status, text in texts.items()}
 
 
 def register(app: FastAPI, prefix: str) -> None:
