@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
@@ -221,7 +222,7 @@ def request(pod: Json, resource: str, unit: int = 1) -> int:
     def of(container: Json) -> int:
         resources = container.get("resources") or {}
         amount = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}.get(resource, "0")
-        return math.ceil(parse_quantity(amount) * unit)
+        return math.ceil(number(amount) * unit)
 
     early = spec.get("initContainers") or []
     sidecars = [container for container in early if container.get("restartPolicy") == "Always"]
@@ -230,14 +231,14 @@ def request(pod: Json, resource: str, unit: int = 1) -> int:
         before = [other for other in early[:place] if other.get("restartPolicy") == "Always"]
         peaks.append(of(container) + sum(map(of, before)))
     whole = ((spec.get("resources") or {}).get("requests") or {}).get(resource)
-    needed = max(peaks) if whole is None else math.ceil(parse_quantity(whole) * unit)
-    return needed + math.ceil(parse_quantity((spec.get("overhead") or {}).get(resource, "0")) * unit)
+    needed = max(peaks) if whole is None else math.ceil(number(whole) * unit)
+    return needed + math.ceil(number((spec.get("overhead") or {}).get(resource, "0")) * unit)
 
 
 def _left(node: Json, here: list[Json]) -> tuple[int, int]:
     allocatable: Mapping[str, str] = node["status"].get("allocatable") or {}
-    cpu = math.floor(parse_quantity(allocatable.get("cpu", "0")) * 1000)
-    memory = math.floor(parse_quantity(allocatable.get("memory", "0")))
+    cpu = math.floor(number(allocatable.get("cpu", "0")) * 1000)
+    memory = math.floor(number(allocatable.get("memory", "0")))
     used_cpu = sum(request(pod, "cpu", 1000) for pod in here)
     used_memory = sum(request(pod, "memory") for pod in here)
     return max(0, cpu - used_cpu), max(0, memory - used_memory)
@@ -248,8 +249,14 @@ def _over(pod: Json) -> bool:
 
 
 def _whole(text: str) -> int:
-    return math.floor(parse_quantity(text))
+    return math.floor(number(text))
 
 
 def _list(values: Any) -> list[str]:
     return [values] if isinstance(values, str) else list(values)
+
+
+def number(text: str) -> Decimal:
+    """Return what a quantity stands for, as the Kubernetes client reads it."""
+    read: Decimal = parse_quantity(text)
+    return read

@@ -110,3 +110,73 @@ def container(requests: Json | None, name: str = "notebook", **more: Any) -> Jso
 def mine(name: str, on: str | None, requests: Json, spawn_id: str, **more: Any) -> Json:
     """Return a pod of this deployment."""
     return pod(name, on, requests, namespace=NAMESPACE, spawn_id=spawn_id, **more)
+
+
+# --- Dynamic Resource Allocation -----------------------------------------------------------------------------------
+
+DRIVER = "gpu.example.com"
+DRA: Json = {
+    "dra": {
+        "device_class": "gpu.example.com",
+        "selectors": ['device.attributes["gpu.example.com"].model == "L40S"'],
+    }
+}
+
+
+def device_class(name: str = "gpu.example.com", *expressions: str) -> Json:
+    """Return a DeviceClass; by default of all devices of our driver."""
+    selectors = expressions or (f'device.driver == "{DRIVER}"',)
+    return {"metadata": {"name": name}, "spec": {"selectors": [{"cel": {"expression": one}} for one in selectors]}}
+
+
+def device(name: str = "d0", model: str = "L40S", **more: Any) -> Json:
+    """Return a device of a slice."""
+    attributes = {"model": {"string": model}, "uuid": {"string": f"GPU-{name}"}}
+    return {"name": name, "attributes": attributes, "capacity": {"memory": {"value": "48Gi"}}, **more}
+
+
+def resource_slice(
+    name: str = "s1",
+    devices: list[Json] | None = None,
+    *,
+    on: str | None = "n1",
+    pool: str | None = None,
+    generation: int = 1,
+    slices: int = 1,
+    driver: str = DRIVER,
+    **spec: Any,
+) -> Json:
+    """Return a ResourceSlice; without `on` it needs `nodeSelector` or `allNodes`."""
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "driver": driver,
+            "pool": {"name": pool or on or name, "generation": generation, "resourceSliceCount": slices},
+            **({"nodeName": on} if on else {}),
+            "devices": [device()] if devices is None else devices,
+            **spec,
+        },
+    }
+
+
+def claim(
+    name: str = "c1",
+    devices: list[tuple[str, str]] | None = None,
+    *,
+    pods: list[str] | None = None,
+    namespace: str = NAMESPACE,
+    driver: str = DRIVER,
+    **result: Any,
+) -> Json:
+    """Return a ResourceClaim that has these devices, by (pool, name), and is for pods with these uids."""
+    users = [{"resource": "pods", "name": uid, "uid": uid} for uid in pods or []]
+    results = [
+        {"driver": driver, "pool": pool, "device": one, "request": "devices", **result} for pool, one in devices or []
+    ]
+    allocation = {"allocation": {"devices": {"results": results}}} if results else {}
+    owners = [{"kind": "Pod", "name": uid, "uid": uid} for uid in pods or []]
+    return {
+        "metadata": {"name": name, "namespace": namespace, "ownerReferences": owners},
+        "spec": {},
+        "status": {**allocation, **({"reservedFor": users} if results else {})},
+    }

@@ -251,7 +251,7 @@ def test_sessions_are_seen_once_they_have_a_node_and_over_when_they_have_finishe
     assert state.ended("s1") is None
 
 
-ODD = ["x", "", None, [], {}, "-1", -3, "1e999", "NaN", "9" * 70, True, 1.5]
+ODD: list[Any] = ["x", "", None, [], {}, "-1", -3, "1e999", "NaN", "9" * 70, True, 1.5]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
