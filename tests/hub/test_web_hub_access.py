@@ -157,7 +157,9 @@ async def test_what_is_remembered_is_bounded_and_guessing_pushes_nobody_out(hub:
     assert len(access._known._entries) == 30
 
 
-@pytest.mark.parametrize("said", [{}, {"name": ""}, {"name": 1}, {"name": "x", "groups": "lab"}, {"name": "x", "scopes": 1}])
+@pytest.mark.parametrize(
+    "said", [{}, {"name": ""}, {"name": 1}, {"name": "x", "groups": "lab"}, {"name": "x", "scopes": 1}]
+)
 async def test_a_model_that_no_hub_sends_is_nobody(hub: FakeHub, access: HubAccess, said: dict[str, object]) -> None:
     hub.tokens["odd"] = {"odd": 1, **said}
     assert await access.identify("odd") is None

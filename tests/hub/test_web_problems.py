@@ -77,9 +77,7 @@ def test_a_body_that_is_too_large(world: World) -> None:
     problem(answer, 413, "too-large")
 
 
-def test_a_mistake_of_ours_is_told_by_a_number_that_the_log_has(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_mistake_of_ours_is_told_by_a_number_that_the_log_has(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.desk.fault = ValueError("postgresql://me:pa55word@db")
     try:
         answer = world.get("/api/capacity", "ann")
@@ -161,9 +159,7 @@ def test_answers_are_as_described(world: World) -> None:
         schema = {**api["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]}
         checker = Draft202012Validator({**schema, "components": api["components"]})
         checker.validate(world.get(path, "ann").json())
-    problems = Draft202012Validator(
-        {"$ref": "#/components/schemas/ProblemDetails", "components": api["components"]}
-    )
+    problems = Draft202012Validator({"$ref": "#/components/schemas/ProblemDetails", "components": api["components"]})
     for path in ("/nothing", "/api/capacity", "/api/capacity?x=1"):
         problems.validate(world.get(path).json())
 
