@@ -41,8 +41,7 @@ _DEVICES_S = 5.0
 
 _LASTING_S = 3.0
 """How long nothing of a start runs before what it held is given back: one that lost its port to another program ends
-its process and begins again under the same id, which takes less. And how long a session is seen without a reservation
-before it counts as one that lost it: what has just been stopped is no such thing."""
+its process and begins again under the same id, which takes less."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,13 @@ class Watch:
         """
         known = {one.id for one in held}
         idle = {one.id for one in held if one.seen and one.id not in running}
-        lost = set(running) - known
         now = self.clock()
-        self._since = {spawn_id: self._since.get(spawn_id, now) for spawn_id in idle | lost}
+        self._since = {spawn_id: self._since.get(spawn_id, now) for spawn_id in idle}
         lasting = {spawn_id for spawn_id, since in self._since.items() if now - since >= _LASTING_S}
         return Outcome(
             counted=tuple(one for one in held if one.id in running or one.id in idle - lasting),
             gone=frozenset(idle & lasting),
-            stray=frozenset(uuid for spawn_id in lost & lasting for uuid in running[spawn_id]),
+            stray=frozenset(uuid for spawn_id in set(running) - known for uuid in running[spawn_id]),
         )
 
 
@@ -197,7 +195,7 @@ async def _publish(settings: Settings, cards: _Cards, publisher: Publisher, stop
                 await publisher.publish(made, seen=[one.id for one in outcome.counted], gone=outcome.gone)
                 last, last_at = made, time.monotonic()
         except DATABASE_AWAY as error:
-            publisher.status.report(f"the database does not answer: {type(error).__name__}", _log)
+            publisher.failed(error)
         await _pause(stop, _LOOK_S)
 
 

@@ -68,6 +68,8 @@ def nodes_of(uuids: Collection[str], seen: Seen, proc: Path = Path("/proc")) -> 
         Node(_CARDS, _CONTROL, "/dev/nvidiactl"),
         Node(_CARDS, _MODESET, "/dev/nvidia-modeset", optional=True),
     }
+    for uuid in uuids:
+        found.update(_own(uuid, seen.cards, majors, proc))
     uvm = majors.get("nvidia-uvm")
     if uvm is None:
         raise NodesMissing(
@@ -75,8 +77,6 @@ def nodes_of(uuids: Collection[str], seen: Seen, proc: Path = Path("/proc")) -> 
             "themselves: run `nvidia-modprobe -u -c 0` as root, also at boot."
         )
     found |= {Node(uvm, 0, "/dev/nvidia-uvm"), Node(uvm, 1, "/dev/nvidia-uvm-tools", optional=True)}
-    for uuid in uuids:
-        found.update(_own(uuid, seen.cards, majors, proc))
     return tuple(sorted(found))
 
 

@@ -163,9 +163,10 @@ async def test_an_end_while_the_hub_is_at_work_on_the_server_is_told_afterwards(
     noticed = asyncio.Event()
     spawner.add_poll_callback(noticed.set)
     spawner._proxy_pending = True
-    gone = spawner._session.gone
+    session = spawner._session
+    assert session is not None
     os.kill(world.sessions()[0], signal.SIGKILL)
-    await gone
+    await session.gone
     await asyncio.sleep(0)
     assert not noticed.is_set()
     spawner._proxy_pending = False
