@@ -35,7 +35,21 @@ def commands() -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
     """Every command with its parser and its line of help; those of the launcher have theirs there."""
     launched = _subparsers(launcher._parser())
     for name, (parser, text) in _subparsers(cli._parser()).items():
-        yield name, launched[name][0] if name in cli.LAUNCHER else parser, text
+        if name in cli.LAUNCHER:
+            yield name, launched[name][0], text
+        else:
+            yield from _with_those_below(name, parser, text)
+
+
+def _with_those_below(
+    name: str, parser: argparse.ArgumentParser, text: str
+) -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
+    """A command, or where it only groups others, those."""
+    below = _subparsers(parser)
+    if not below:
+        yield name, parser, text
+    for inner, (its_parser, its_text) in below.items():
+        yield from _with_those_below(f"{name} {inner}", its_parser, its_text)
 
 
 def page() -> str:

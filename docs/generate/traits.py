@@ -49,12 +49,12 @@ def ours(kind: type[Any]) -> list[type[Any]]:
 def classes() -> list[tuple[type[Any], list[type[Any]]]]:
     """What the page describes: each class that a deployer configures, with the classes that declare its traits.
 
-    A base of several of them comes first, once.
+    What several of them have in common comes first, once, under the name of the base that has it all.
     """
     every = leaves()
     shared = [base for base in ours(every[0]) if sum(base in leaf.__mro__ for leaf in every) > 1]
     own = [(leaf, [base for base in ours(leaf) if base not in shared]) for leaf in every]
-    return [*((base, [base]) for base in shared), *own]
+    return [*([(shared[-1], shared)] if shared else []), *own]
 
 
 def own_traits(declaring: list[type[Any]]) -> dict[str, TraitType[Any, Any]]:
