@@ -1,9 +1,10 @@
 """What a person does, step by step."""
 
+import re
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, expect
 
 from tests.browser.conftest import DESKTOP, PHONE, theme
 from tests.hub.site import Site
@@ -16,6 +17,16 @@ def log_in(page: Page, site: Site, name: str, password: str | None = None) -> No
     page.locator("input[name=login]").press("Enter")
     page.locator("input[name=password]").fill(password or site.accounts[name])
     page.locator("input[name=password]").press("Enter")
+
+
+def card(page: Page, title: str) -> Locator:
+    """Return the card of an accelerator on the form."""
+    return page.locator(".arm-card-cell", has=page.locator(".arm-card-title", has_text=re.compile(rf"^{title}\b")))
+
+
+def pick(page: Page, title: str) -> None:
+    """Pick an accelerator; its native control lies unseen below the card."""
+    page.get_by_role("radio", name=title).check(force=True)
 
 
 def start(page: Page) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import DESKTOP, Shots
-from tests.browser.steps import accessible, fits, in_lab, log_in, start, stop
+from tests.browser.steps import accessible, card, fits, in_lab, log_in, pick, start, stop
 from tests.hub.site import Site
 
 pytestmark = pytest.mark.timeout(600)
@@ -74,13 +74,9 @@ def people(browser: Browser, site: Site, *names: str, script: bool = True) -> It
         yield pages
 
 
-def card(page: Page, title: str) -> Locator:
-    return page.locator(".arm-card-cell", has=page.locator(".arm-card-title", has_text=re.compile(rf"^{title}\b")))
-
-
 def take(page: Page, title: str) -> None:
     """Pick an accelerator and start with it."""
-    page.get_by_role("radio", name=title).check(force=True)
+    pick(page, title)
     start(page)
 
 
@@ -104,7 +100,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
         expect(watcher.locator("#arm-news")).to_contain_text("T4 (simulated): all in use", timeout=SOON)
         expect(card(watcher, "A100 slice 1/7")).to_contain_text("21 of 21 free")
 
-        watcher.get_by_role("radio", name="T4").check(force=True)
+        pick(watcher, "T4")
         expect(watcher.locator("#arm-why")).to_have_text(FULL)
         expect(watcher.get_by_role("button", name="Start")).to_be_disabled()
         accessible(watcher)
@@ -118,7 +114,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
             assert (answer.status_code, answer.json()["message"]) == (409, FULL)
         with people(browser, site, "administrator", script=False) as (plain,):
             expect(card(plain, "T4")).to_contain_text("all in use: 2 by others")
-            plain.get_by_role("radio", name="T4").check(force=True)
+            pick(plain, "T4")
             plain.get_by_label("Memory", exact=True).select_option("2Gi")
             plain.get_by_role("button", name="Start").click()
             expect(plain.get_by_role("alert")).to_have_text(FULL)
@@ -127,7 +123,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
             shots.take(plain, "capacity-refused", full=True)
             plain.goto(f"{site.url}/hub/spawn/administrator/second")
             expect(plain.get_by_text("It will be named second.")).to_be_visible()
-            plain.get_by_role("radio", name="T4").check(force=True)
+            pick(plain, "T4")
             plain.get_by_role("button", name="Start").click()
             expect(plain.get_by_role("alert")).to_have_text(FULL)
             expect(plain.get_by_text("It will be named second.")).to_be_visible()
@@ -164,7 +160,7 @@ def test_a_service_that_is_stopped_is_shown_as_old_and_not_as_free(browser: Brow
             shots.take_all(page, "capacity-stale")
             with people(browser, site, "researcher-2", script=False) as (plain,):
                 expect(card(plain, "A100 slice 1/7")).to_contain_text(unknown)
-                plain.get_by_role("radio", name="A100 slice 1/7").check(force=True)
+                pick(plain, "A100 slice 1/7")
                 plain.get_by_role("button", name="Start").click()
                 expect(plain.get_by_role("alert")).to_contain_text("It is not known which A100 slice 1/7 are free")
         finally:

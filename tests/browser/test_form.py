@@ -20,7 +20,7 @@ from spawner.capacity.model import Count, DeviceState, Fit, Snapshot
 from spawner.reservation import Reservation
 from tests.browser.conftest import DESKTOP, Shots
 from tests.browser.pretend import PretendSite, running
-from tests.browser.steps import accessible, fits
+from tests.browser.steps import accessible, card, fits, pick
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -79,14 +79,6 @@ def pretend() -> Iterator[Callable[..., PretendSite]]:
         yield lambda **more: stack.enter_context(
             running(PretendSite(**{"catalogue": CATALOGUE, "known": known(), **more}))
         )
-
-
-def card(page: Page, title: str) -> Locator:
-    return page.locator(".arm-card-cell", has=page.locator(".arm-card-title", has_text=re.compile(rf"^{title}\b")))
-
-
-def pick(page: Page, title: str) -> None:
-    page.get_by_role("radio", name=title).check(force=True)
 
 
 def start_button(page: Page) -> Locator:
@@ -264,7 +256,7 @@ def test_without_script_the_counts_are_those_of_the_moment(browser: Browser, pre
         expect(page.locator(".arm-as-of")).to_have_text("as of 15:00:00 UTC")
         expect(page.locator(".arm-fits")).to_have_text("Fits now: up to 14 CPU cores and 90 GiB.")
         shots.take(page, "form-no-script", full=True)
-        page.get_by_role("radio", name="T4").check(force=True)
+        pick(page, "T4")
         start_button(page).click()
         assert "t4" in site.submitted[0]
     finally:
