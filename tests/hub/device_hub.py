@@ -45,7 +45,7 @@ def catalogue(folder: Path) -> Catalogue:
 
 def settings_of(folder: Path) -> Settings:
     """Return the settings of the installation in this folder."""
-    return Settings(engine="local", state_dir=folder / "state")
+    return Settings.model_validate({"engine": "local", "state_dir": folder / "state"})
 
 
 def database_of(folder: Path) -> Engine:

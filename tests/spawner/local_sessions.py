@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
+from spawner.devices.hand_out import Given
 from spawner.processes import cgroups
 from spawner.processes.cgroups import groups_of
 from spawner.processes.family import family
@@ -97,9 +98,11 @@ class Ground:
         environment: dict[str, str] | None = None,
         cpu: Decimal | None = None,
         memory: int | None = None,
+        given: Given | None = None,
+        spawn_id: str = "",
     ) -> Order:
         """Return an order for this command, as the spawner makes it."""
-        spawn_id, port = uuid.uuid4().hex, free_port(0, 0)
+        spawn_id, port = spawn_id or uuid.uuid4().hex, free_port(0, 0)
         home = make_home(self.folder / "homes", user, uid)
         variables = {
             "PATH": "/usr/bin:/bin",
@@ -109,7 +112,13 @@ class Ground:
             **(environment or {}),
         }
         around = surround(
-            self.isolation, command, home=home, uid=uid, hidden=[self.folder], visible=list(program_directories())
+            self.isolation,
+            command,
+            home=home,
+            uid=uid,
+            hidden=[self.folder],
+            visible=list(program_directories()),
+            devices=given.nodes if given is not None else (),
         )
         record = Record(
             spawn_id=spawn_id,
@@ -124,7 +133,18 @@ class Ground:
             memory=memory,
         )
         log = self.folder / "logs" / f"{spawn_id}.log"
-        return Order(record, self.records, log, around.argv, variables, home, self.support, cpu, around.passages)
+        return Order(
+            record=record,
+            records_dir=self.records,
+            log=log,
+            argv=around.argv,
+            environment=variables,
+            directory=home,
+            support=self.support,
+            cpu=cpu,
+            passages=around.passages,
+            devices=given.rule if given is not None else None,
+        )
 
     async def start(self, command: tuple[str, ...], **options: object) -> Session:
         """Start a session."""
