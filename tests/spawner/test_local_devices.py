@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,10 @@ from profiles.model import Catalogue
 from spawner.devices.inventory import simulated_uuid
 from spawner.devices.reader import Reader
 from spawner.processes.holders import holders
+from spawner.processes.identity import boot_id
 from spawner.processes.isolation import bubblewrap
+from spawner.processes.records import Record, claims, plan
+from spawner.processes.session import now
 from spawner.refusal import Refusal, StartFailed
 from tests.spawner.local_sessions import python
 from tests.spawner.local_world import PROGRAMS, World, ask
@@ -250,3 +254,13 @@ def test_a_sandbox_has_only_the_devices_that_are_put_into_it(tmp_path: Path) -> 
         seen[devices] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     assert set(map(tuple, seen.values())) == {(), ("/dev/fuse",)}
     assert seen[()] == []
+
+
+def test_a_launch_record_of_an_earlier_version_has_no_devices(tmp_path: Path) -> None:
+    record = Record("a" * 32, "ann", "", 4000, None, False, boot_id(), now(), devices=("D",))
+    path = plan(tmp_path, record)
+    assert [claim.record for claim in claims(tmp_path)] == [record]
+    written = json.loads(path.read_text())
+    del written["devices"]
+    path.write_text(json.dumps(written))
+    assert [claim.record.devices for claim in claims(tmp_path)] == [()]
