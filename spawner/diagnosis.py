@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from profiles.quantities import QuantityError, parse_quantity, say_memory
+from spawner.no_node import Known, no_node
 from spawner.pod import NOTEBOOK
-from spawner.scheduling import verdict
+from spawner.reason import ADVICE, Reason
 
 __all__ = ["Reason", "container_status", "diagnose", "exit_code", "process_runs"]
 
@@ -20,7 +20,6 @@ _MANY = 3
 # How often something that may heal (a registry that is down, a Secret that is late) fails before we give up.
 
 _LONGEST = 300
-_ADVICE = "Ask your administrators if it happens again."
 
 # Words of container runtimes and registries for an image that is not there, as opposed to a registry that is down.
 _NO_IMAGE = re.compile(r"not found|manifest unknown|does not exist|no such image|repository .* unknown", re.I)
@@ -42,20 +41,7 @@ _ENDED_BY: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Reason:
-    """What keeps a server from running.
-
-    `code` is short and stable; `text` is for the user: what happened and what to do now. `final` says that
-    waiting cannot help.
-    """
-
-    code: str
-    text: str
-    final: bool
-
-
-def diagnose(pod: PodDict, events: Sequence[Event] = ()) -> Reason | None:
+def diagnose(pod: PodDict, events: Sequence[Event] = (), known: Known | None = None) -> Reason | None:
     """Return what keeps this pod from running; None while all is well.
 
     Parameters
@@ -64,6 +50,8 @@ def diagnose(pod: PodDict, events: Sequence[Event] = ()) -> Reason | None:
         As the API returns it.
     events
         Events about this very pod, in any order.
+    known
+        What was asked for and what is free, to say who has what is missing; None where nobody knows.
     """
     status = pod.get("status") or {}
     return (
@@ -71,7 +59,7 @@ def diagnose(pod: PodDict, events: Sequence[Event] = ()) -> Reason | None:
         or _disrupted(pod, status)
         or _container_waits(pod, status, events)
         or _no_volume(events, status)
-        or _no_node(status)
+        or _not_placed(status, events, known)
     )
 
 
@@ -109,7 +97,7 @@ def _ended(pod: PodDict, status: Mapping[str, Any]) -> Reason | None:
         return _evicted(status.get("message") or "")
     if why.startswith("OutOf"):
         return Reason(
-            "node-refused", f"The node was full when your server arrived there. Start it again. {_ADVICE}", True
+            "node-refused", f"The node was full when your server arrived there. Start it again. {ADVICE}", True
         )
     terminated = ((container_status(pod) or {}).get("state") or {}).get("terminated")
     if terminated and terminated.get("reason") == "OOMKilled":
@@ -166,23 +154,23 @@ def _of_init(status: Mapping[str, Any]) -> Reason | None:
             text = (
                 f"The preparation of your server failed (step {container['name']}, exit code {terminated['exitCode']})"
             )
-            return Reason("init-failed", f"{text}. {_last_words(terminated)}{_ADVICE}", True)
+            return Reason("init-failed", f"{text}. {_last_words(terminated)}{ADVICE}", True)
     return None
 
 
 def _crashed(pod: PodDict, terminated: Mapping[str, Any] | None) -> Reason:
     if not terminated:
-        return Reason("ended", f"Your server has ended without saying why. Start it again. {_ADVICE}", True)
+        return Reason("ended", f"Your server has ended without saying why. Start it again. {ADVICE}", True)
     code = int(terminated.get("exitCode", 1))
     if terminated.get("reason") in ("StartError", "ContainerCannotRun"):
-        text = f"The image has no server to start: {_quote(terminated.get('message'))}. Choose another image. {_ADVICE}"
+        text = f"The image has no server to start: {_quote(terminated.get('message'))}. Choose another image. {ADVICE}"
         return Reason("cannot-start", text, True)
     if code == 0:
         return Reason("ended", "Your server has ended by itself (exit code 0). Start it again.", True)
     if code == 137:
         text = "Your server was killed (exit code 137), often for want of memory. Start it again, with more memory."
         return Reason("killed", text, True)
-    return Reason("crashed", f"Your server has crashed (exit code {code}). {_last_words(terminated)}{_ADVICE}", True)
+    return Reason("crashed", f"Your server has crashed (exit code {code}). {_last_words(terminated)}{ADVICE}", True)
 
 
 def _last_words(terminated: Mapping[str, Any]) -> str:
@@ -210,9 +198,9 @@ def _container_waits(pod: PodDict, status: Mapping[str, Any], events: Sequence[E
         if why in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"):
             return _not_pulled(image, message, events)
         if why == "InvalidImageName":
-            return Reason("image-name", f"The image name {_quote(image)} is not valid. {_ADVICE}", True)
+            return Reason("image-name", f"The image name {_quote(image)} is not valid. {ADVICE}", True)
         if why == "ErrImageNeverPull":
-            text = f"The image {_quote(image)} is not on the node, and the profile forbids to pull it. {_ADVICE}"
+            text = f"The image {_quote(image)} is not on the node, and the profile forbids to pull it. {ADVICE}"
             return Reason("image-missing", text, True)
         if why in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
             return _not_created(why, message, events)
@@ -225,12 +213,12 @@ def _not_pulled(image: str, message: str, events: Sequence[Event]) -> Reason:
     said = " ".join([message, *map(_message, failures)])
     named = f"The image {_quote(image)}"
     if _NO_IMAGE.search(said):
-        return Reason("image-missing", f"{named} does not exist. Choose another image. {_ADVICE}", True)
+        return Reason("image-missing", f"{named} does not exist. Choose another image. {ADVICE}", True)
     if _NO_ACCESS.search(said):
-        return Reason("image-denied", f"{named} may not be pulled: its registry refused. {_ADVICE}", True)
+        return Reason("image-denied", f"{named} may not be pulled: its registry refused. {ADVICE}", True)
     text = f"{named} could not be pulled: its registry did not answer as expected."
     given_up = sum(map(_count, failures)) >= _MANY
-    return Reason("image-pull", f"{text} Try again later. {_ADVICE}" if given_up else text, given_up)
+    return Reason("image-pull", f"{text} Try again later. {ADVICE}" if given_up else text, given_up)
 
 
 def _not_created(why: str, message: str, events: Sequence[Event]) -> Reason:
@@ -240,7 +228,7 @@ def _not_created(why: str, message: str, events: Sequence[Event]) -> Reason:
     failures = [event for event in events if event.get("reason") == "Failed" and _message(event)]
     given_up = why == "RunContainerError" or sum(map(_count, failures)) >= _MANY
     return Reason(
-        "container", f"The node could not make your server's container: {_quote(message)}. {_ADVICE}", given_up
+        "container", f"The node could not make your server's container: {_quote(message)}. {ADVICE}", given_up
     )
 
 
@@ -254,17 +242,22 @@ def _no_volume(events: Sequence[Event], status: Mapping[str, Any]) -> Reason | N
         if event.get("reason") in ("FailedMount", "FailedAttachVolume") and _count(event) >= _MANY:
             missing = "not found" in _message(event)
             text = "A volume of your server could not be mounted"
-            return Reason("volume", f"{text}: {_quote(_message(event))}. {_ADVICE}", missing)
+            return Reason("volume", f"{text}: {_quote(_message(event))}. {ADVICE}", missing)
     return None
 
 
-def _no_node(status: Mapping[str, Any]) -> Reason | None:
+def _not_placed(status: Mapping[str, Any], events: Sequence[Event], known: Known | None) -> Reason | None:
     scheduled = _condition(status, "PodScheduled") or {}
-    if scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
+    if scheduled.get("status") == "True" or status.get("phase") not in (None, "Pending"):
         return None
-    found = verdict(scheduled.get("message") or "")
-    text = f"{found.text} Choose something else. {_ADVICE}" if found.hopeless else found.text
-    return Reason("unschedulable" if found.hopeless else "no-room", text, found.hopeless)
+    for event in events:
+        if event.get("reason") == "FailedResourceClaimCreation" and _count(event) >= _MANY:
+            text = f"The cluster could not make the claim for your accelerator: {_quote(_message(event))}. {ADVICE}"
+            return Reason("claim-failed", text, False)
+    # A scheduler that stumbles over a pod says so by another word, and may stumble over what passes.
+    if scheduled.get("status") != "False" or scheduled.get("reason") not in ("Unschedulable", "SchedulerError"):
+        return None
+    return no_node(scheduled.get("message") or "", known)
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

@@ -27,19 +27,24 @@ from spawner.kube_manifest import KubeManifest
 from spawner.kube_network import KubeNetwork
 from spawner.kube_state import KubeState
 from spawner.metrics import UNKNOWN_POLLS
+from spawner.no_node import Known
 from spawner.pod_maker import Owner, PodMaker, late_pod_removed
 from spawner.pod_progress import step
 from spawner.pod_watch import PodView
 from spawner.readiness import wait_until_answering
+from spawner.reason import HEALED_BY_NODES
 from spawner.refusal import Refusal, StartFailed
 from spawner.request import Request
+from spawner.reservation import Reservation
 from spawner.stages import Stages
 from spawner.start_limits import longest_start_s
 
 __all__ = ["ArmillarySpawner"]
 
 _LOADING_S = 5.0  # how long a look at a server waits for the first list of pods, all servers of a hub together
+_GONE_S = 2.0  # how often a pod that is being ended is read, should its end not be heard of
 _CLEANING_S = 5.0  # how long a failed start is cleaned up before its user is told why it failed
+_COUNTING_S = 1.0  # how long counts are waited for before it is said why a start was too late
 _MARGIN_S = 30  # by which our own limit of a start, which can say why, comes before JupyterHub's, which cannot
 
 
@@ -61,6 +66,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self._background: set[asyncio.Task[Any]] = set()
         self._configured_start_timeout = self.start_timeout
         self._maker: PodMaker | None = None
+        self._counting: asyncio.Task[Any] | None = None
 
     # --- the parts -------------------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         except TimeoutError:
             if not limit.expired():
                 raise
-            failure = self._too_late(seconds)
+            failure = await self._too_late(seconds)
             await self._give_up(failure)
             raise failure from None
         except Refusal as refusal:
@@ -141,6 +147,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         memory = self.mem_guarantee or self.mem_limit
         try:
             await self.reserve(request, cpu=cpu, memory=memory, expires_in_s=seconds + _MARGIN_S)
+            await self.availability()  # what a pod that cannot be placed at once is explained by
         except Refusal:
             self.spawn_id = None
             raise
@@ -209,10 +216,12 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         pod = view.pod
         if pod is None:
             return None
-        now = step(pod, view.events)
+        now = step(pod, view.events, self._known())
         self.feed.say(now.text, now.percent)
         if pod["spec"].get("nodeName"):
             self._reach("scheduled")
+        else:
+            self._count_again()
         if not process_runs(pod) or not (pod.get("status") or {}).get("podIP"):
             return None
         self._reach("container runs")
@@ -230,19 +239,43 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             text = "Your server was deleted in the cluster while it was starting. Start it again."
             raise StartFailed("deleted", text)
         self._last_view = view
-        reason = diagnose(view.pod, view.events)
-        if reason is None or not reason.final or (reason.code == "unschedulable" and self.nodes_may_appear):
+        reason = diagnose(view.pod, view.events, self._known())
+        if reason is None or not reason.final or (reason.code in HEALED_BY_NODES and self.nodes_may_appear):
             return
         log = f"{reason.code}: pod {self.namespace}/{self.pod_name}: {reason.text}"
         raise StartFailed(reason.code, reason.text, log=log)
 
-    def _too_late(self, seconds: float) -> StartFailed:
-        view = self._last_view
-        waited = step(view.pod, view.events).text if view is not None and view.pod else "Asking the cluster"
-        reason = diagnose(view.pod, view.events) if view is not None and view.pod else None
+    async def _too_late(self, seconds: float) -> StartFailed:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COUNTING_S):
+                await self.availability()
+        view, known = self._last_view, self._known()
+        pod = view.pod if view is not None else None
+        waited = step(pod, view.events, known).text if view is not None and pod else "Asking the cluster"
+        reason = diagnose(pod, view.events, known) if view is not None and pod else None
         code = reason.code if reason else "start-timeout"
         text = f"Your server was not ready after {_minutes(seconds)}. It was waiting for this: {waited.rstrip('.')}."
-        return StartFailed(code, f"{text} Try again later.", status=504)
+        later = "" if "ry again later" in waited else " Try again later."
+        return StartFailed(code, f"{text}{later}", status=504)
+
+    def _known(self) -> Known | None:
+        """Return what is known about the present start beside the cluster's own words, counts of a moment ago too."""
+        request = self.request
+        if request is None or self.spawn_id is None:
+            return None
+        wanted = self.reservation or Reservation(
+            self.spawn_id, self.user.name, self.name, request.profile, request.accelerator, request.count
+        )
+        accelerator = self.catalogue.accelerators[request.accelerator] if request.accelerator else None
+        if accelerator is None:
+            return Known(wanted, availability=self.known)
+        device = accelerator.kubernetes
+        return Known(wanted, accelerator.title, device.resource if device is not None else None, self.known)
+
+    def _count_again(self) -> None:
+        """See that the next look at a pod that waits for a node has fresh counts; this one does not wait for them."""
+        if self._counting is None or self._counting.done():
+            self._counting = self._in_background(self.availability())
 
     async def _make_secret(self) -> None:
         try:
@@ -327,7 +360,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         """Give back what a pod that is being ended held; one that stays too long is the controller's affair."""
         with suppress(TimeoutError, ApiFailure):
             async with asyncio.timeout(self.stop_timeout):
-                await self.watch(pod).until(lambda view: True if view.pod is None else None)
+                await self.watch(pod).until(lambda view: True if view.pod is None else None, recheck_s=_GONE_S)
             await self.release(spawn_id)
 
     async def _delete_secret(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spawner.diagnosis import diagnose, process_runs
+from spawner.no_node import Known
 from spawner.progress import Step
 
 __all__ = ["step"]
@@ -14,10 +15,10 @@ _PULLING = ("Pulling",)
 _PULLED = ("Pulled",)
 
 
-def step(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> Step:
-    """Return what is being waited for, with the percentage that it stands for."""
+def step(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), known: Known | None = None) -> Step:
+    """Return what is being waited for, with the percentage that it stands for; parameters as of `diagnose`."""
     status = pod.get("status") or {}
-    trouble = diagnose(pod, events)
+    trouble = diagnose(pod, events, known)
     if not _scheduled(status):
         autoscaled = any(event.get("reason") == "TriggeredScaleUp" for event in events)
         if autoscaled:

@@ -35,7 +35,7 @@ async def test_a_profile_that_fits_on_no_node_is_refused_at_once(world: World, c
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     cluster.set_status(conditions=[condition])
     assert await world.refused(start) == (
-        "No node of the cluster has the hardware that this profile asks for. Choose something else. " + _ADVICE
+        "No node of the cluster has T4 as this profile asks for it. Choose something else. " + _ADVICE
     )
     assert cluster.names("pods") == []
 

@@ -177,7 +177,7 @@ FINAL = [
         unschedulable(
             "0/2 nodes are available: 2 Insufficient memory. "
             "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."), [],
-        "unschedulable",
+        "does-not-fit",
         "No node of the cluster is large enough: not enough memory, even if it were empty. "
         f"Choose something else. {_ADVICE}",
         id="larger-than-every-node",
@@ -215,11 +215,21 @@ PASSING = [
     pytest.param(
         unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }. "
                       "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."), [],
-        "no-room", "No node of the cluster can take the session at the moment.", id="node-not-ready",
+        "no-room", "The nodes that this session could use are away at the moment, for example for maintenance.",
+        id="node-not-ready",
     ),
     pytest.param(
         unschedulable('0/1 nodes are available: persistentvolumeclaim "claim-ann" not found.'), [],
         "no-room", "The volume of your home is not known to the scheduler yet.", id="claim-not-seen-yet",
+    ),
+    pytest.param(
+        pod({"phase": "Pending"}),
+        [{"reason": "FailedResourceClaimCreation", "count": 10,  # as Kubernetes 1.34 says it
+          "message": 'PodResourceClaim c: resource claim template "t": resourceclaimtemplate.resource.k8s.io "t" not found'}],
+        "claim-failed",
+        "The cluster could not make the claim for your accelerator: “PodResourceClaim c: resource claim template \"t\": "
+        f"resourceclaimtemplate.resource.k8s.io \"t\" not found”. {_ADVICE}",
+        id="claim-cannot-be-made",
     ),
     pytest.param(
         pod({"phase": "Pending"}), [{"reason": "FailedAttachVolume", "message": "Multi-Attach error for volume"}],

@@ -48,9 +48,9 @@ def known(**accelerators: dict[str, Any]) -> Catalogue:
     return catalogue(accelerators=some, profiles={"all": offered, "plain": plain})
 
 
-def of(key: str | None, count: int = 1, **accelerators: dict[str, Any]) -> Placement:
+def of(key: str | None, more: dict[str, Any] | None = None, *, count: int = 1) -> Placement:
     request = Request("all", accelerator=key, count=count if key else 0)
-    return place(request, known(**accelerators), memory=4 * 1024**3, shm_share=0.5)
+    return place(request, known(**(more or {})), memory=4 * 1024**3, shm_share=0.5)
 
 
 async def sent(value: Any) -> Any:
@@ -103,7 +103,7 @@ def test_placing_changes_none_of_its_inputs_and_twice_is_as_once(key: str | None
 
 def test_a_device_is_asked_for_exactly_and_only_where_it_is() -> None:
     given = pod(cpu_limit=2, mem_limit=1024, extra_resource_guarantees={"nvidia.com/mig-1g.5gb": "1"})
-    spec = placed(given, of("mig", 2)).spec
+    spec = placed(given, of("mig", count=2)).spec
     container = spec.containers[0]
     assert container.resources.limits == {"cpu": 2, "memory": 1024, "nvidia.com/mig-1g.5gb": "2"}
     assert container.resources.requests == {}
@@ -129,7 +129,7 @@ def test_labels_join_every_alternative_of_the_deployers_affinity_and_its_prefere
 async def test_labels_join_an_affinity_in_kubernetes_own_spelling_and_pod_affinity_stays() -> None:
     node = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "rack", "operator": "In", "values": ["7"]}]}]}}  # fmt: skip
-    together = {"preferredDuringSchedulingIgnoredDuringExecution": []}
+    together: dict[str, Any] = {"preferredDuringSchedulingIgnoredDuringExecution": []}
     given = pod(extra_pod_config={"affinity": {"nodeAffinity": node, "podAffinity": together}})
     affinity = await sent(placed(given, of("mig")).spec.affinity)
     (term,) = affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
@@ -155,7 +155,7 @@ def test_a_profile_that_asks_for_another_accelerator_by_itself_is_an_error_not_a
     other = {"other": {"title": "Other", "kubernetes": {"resource": "nvidia.com/gpu"}}}
     given = pod(extra_resource_limits={"nvidia.com/gpu": 1})
     with pytest.raises(Contradiction, match=r"asks for nvidia\.com/gpu by itself"):
-        placed(given, of(key, **other))
+        placed(given, of(key, other))
 
 
 def test_a_profile_without_accelerators_may_ask_for_a_resource_by_its_own_settings() -> None:
@@ -175,7 +175,7 @@ async def test_a_claim_comes_beside_cpu_memory_and_other_claims() -> None:
         extra_pod_config={"resourceClaims": [{"name": "net", "resourceClaimName": "nic"}]},
         extra_container_config={"resources": {"limits": {"cpu": 2, "memory": 1024}, "claims": [{"name": "net"}]}},
     )
-    placement = of("dra", 3)
+    placement = of("dra", count=3)
     spec = await sent(placed(given, placement).spec)
     (template,) = placement.claims
     assert template.count == 3
@@ -200,7 +200,7 @@ def test_no_image_and_no_setting_shows_cards_that_were_not_picked(key: str | Non
         "fpga": {"title": "U55c", "kubernetes": {"resource": "amd.com/xilinx_u55c"}},
     }
     given = pod(env={"A": "1", "NVIDIA_VISIBLE_DEVICES": "all", "AMD_VISIBLE_DEVICES": "all"})
-    found = variables(placed(given, of(key, **more)).spec.containers[0])
+    found = variables(placed(given, of(key, more)).spec.containers[0])
     assert found.get("NVIDIA_VISIBLE_DEVICES") == nvidia
     assert found["AMD_VISIBLE_DEVICES"] == "void"
     assert found["A"] == "1"
@@ -229,7 +229,7 @@ def test_sessions_without_accelerator_leave_nodes_with_cards_to_others_where_the
         )
     }
     (term,) = placed(
-        pod(), of(None, **more)
+        pod(), of(None, more)
     ).spec.affinity.node_affinity.preferred_during_scheduling_ignored_during_execution
     assert [(one.key, one.operator) for one in term.preference.match_expressions] == [
         ("gpu", "DoesNotExist"),
