@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profiles.model import Catalogue, Engine
 from profiles.offers import title_of
-from profiles.quantities import format_cpu, say_memory
+from profiles.quantities import say_memory
 from spawner.request import Request
 
 __all__ = ["describe"]
@@ -20,7 +20,7 @@ def describe(request: Request, catalogue: Catalogue, engine: Engine) -> tuple[tu
         many = f"{request.count} × " if request.count > 1 else ""
         facts.append(("Accelerator", many + title_of(catalogue.accelerators[request.accelerator], engine)))
     if request.cpu is not None:
-        facts.append(("CPU cores", format_cpu(request.cpu)))
+        facts.append(("CPU cores", f"{request.cpu.normalize():f}"))
     if request.memory is not None:
         facts.append(("Memory", say_memory(request.memory)))
     for chosen in request.choices:

@@ -55,8 +55,10 @@ const words = (() => {
     const one = data.accelerators[key];
     if (!one || !data.fresh || one.free === null || !one.fits_empty.length) return "";
     if (key !== "none" && one.free < count) return "";
-    const found = ended(largest(one.fits_now.filter((fit) => fit.count >= count)));
-    return found ? `Fits${beside(one.title, count)} now: up to ${found}.` : `Nothing fits${beside(one.title, count)} at the moment.`;
+    const here = data.engine === "local";  // one machine, which its sessions share
+    const found = ended(largest((here ? one.fits_empty : one.fits_now).filter((fit) => fit.count >= count)));
+    if (!found) return here ? "" : `Nothing fits${beside(one.title, count)} at the moment.`;
+    return `Fits${beside(one.title, count)}${here ? "" : " now"}: up to ${found}.`;
   }
 
   function full(one, asked) {

@@ -73,6 +73,7 @@ def _held(free: Free, because: Sequence[tuple[str, int]]) -> str:
 def fits_line(availability: Availability, accelerator: str | None, title: str, count: int) -> str:
     """Return how much cpu and memory one node has now for a session with so many accelerators.
 
+    On one machine it is what the whole machine has: sessions share it, and none is refused for want of room there.
     Empty where it is not known, and where so many accelerators are not free: nothing fits then, and the card says why.
     """
     counted = availability.count(accelerator)
@@ -80,11 +81,9 @@ def fits_line(availability: Availability, accelerator: str | None, title: str, c
         return ""
     if accelerator is not None and (availability.free(accelerator).free or 0) < count:
         return ""
-    return _fits_line((fit for fit in room(availability, accelerator) if fit.count >= count), title, count)
-
-
-def _fits_line(fits: Iterable[Fit], title: str, count: int) -> str:
-    found = largest(fits).rstrip(",")
+    here = availability.snapshot is not None and availability.snapshot.engine == "local"
+    fits: Iterable[Fit] = counted.fits_empty if here else room(availability, accelerator)
+    found = largest(fit for fit in fits if fit.count >= count).rstrip(",")
     if not found:
-        return f"Nothing fits{beside(title, count)} at the moment."
-    return f"Fits{beside(title, count)} now: up to {found}."
+        return "" if here else f"Nothing fits{beside(title, count)} at the moment."
+    return f"Fits{beside(title, count)}{'' if here else ' now'}: up to {found}."

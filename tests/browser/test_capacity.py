@@ -105,7 +105,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
         expect(watcher.get_by_role("button", name="Start")).to_be_disabled()
         accessible(watcher)
         fits(watcher)
-        shots.take_all(watcher, "capacity-full")
+        shots.take_all(watcher, "form-full")
 
         # the same by the other doors
         asked = {"profile": "jupyterlab", "accelerator": "t4"}
@@ -120,7 +120,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
             expect(plain.get_by_role("alert")).to_have_text(FULL)
             expect(plain.get_by_role("radio", name="T4")).to_be_checked()
             expect(plain.get_by_label("Memory", exact=True)).to_have_value("2Gi")
-            shots.take(plain, "capacity-refused", full=True)
+            shots.take(plain, "form-refused", full=True)
             plain.goto(f"{site.url}/hub/spawn/administrator/second")
             expect(plain.get_by_text("It will be named second.")).to_be_visible()
             pick(plain, "T4")
@@ -132,7 +132,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
         one.goto(f"{site.url}/hub/home")
         expect(one.get_by_text("T4 (simulated)")).to_be_visible()
         accessible(one)
-        shots.take_all(one, "home")
+        shots.take(one, "home-accelerator")
         stop(one, site)
         expect(t4).to_contain_text("1 of 2 free", timeout=SOON)
         expect(watcher.get_by_role("button", name="Start")).to_be_enabled()
@@ -157,7 +157,7 @@ def test_a_service_that_is_stopped_is_shown_as_old_and_not_as_free(browser: Brow
             page.reload()
             expect(card(page, "A100 slice 1/7")).to_contain_text(unknown)
             accessible(page)
-            shots.take_all(page, "capacity-stale")
+            shots.take_all(page, "form-stale")
             with people(browser, site, "researcher-2", script=False) as (plain,):
                 expect(card(plain, "A100 slice 1/7")).to_contain_text(unknown)
                 pick(plain, "A100 slice 1/7")

@@ -134,7 +134,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, hub: Serv
         expect(watcher.locator("#arm-why")).to_have_text(FULL)
         expect(watcher.get_by_role("button", name="Start")).to_be_disabled()
         accessible(watcher)
-        shots.take(watcher, "kubernetes-full", full=True)
+        shots.take(watcher, "form-full-kubernetes", full=True)
         refused = hub.request_start("wanda", profile="jupyterlab", accelerator="card")
         assert (refused.status_code, refused.json()["message"]) == (409, FULL)
         assert hub.objects("pods", "jupyter-wanda") == []

@@ -109,3 +109,11 @@ def test_two_largest_are_both_named() -> None:
     room = (Fit(1, 14_000, 2 * GIB), Fit(1, 2_000, 90 * GIB))
     line = fits_line(known(Count(2, 2, fits_now=room, fits_empty=room)), "t4", "T4", 1)
     assert line == "Fits beside one T4 now: up to 14 CPU cores and 2 GiB, or 2 CPU cores and 90 GiB."
+
+
+def test_on_one_machine_the_line_tells_what_the_machine_has() -> None:
+    count = Count(2, 2, fits_now=(), fits_empty=ROOM)
+    here = Availability(Snapshot("local", AT, {"t4": count, "none": Count(fits_empty=ROOM)}), True, AT)
+    assert fits_line(here, "t4", "T4", 2) == "Fits beside 2 T4: up to 14 CPU cores and 90 GiB."
+    assert fits_line(here, "t4", "T4", 3) == ""
+    assert fits_line(here, None, "", 0) == "Fits: up to 14 CPU cores and 90 GiB."
