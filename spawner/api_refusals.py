@@ -11,6 +11,7 @@ __all__ = ["explain"]
 
 _QUOTA = re.compile(r"exceeded quota: (?P<rest>.+)")
 _WEBHOOK = re.compile(r"admission webhook \"[^\"]+\" denied the request: (?P<rest>.+)", re.S)
+_RUNTIME_CLASS = re.compile(r"RuntimeClass \"(?P<name>[^\"]+)\" not found")
 _LONGEST = 400
 
 
@@ -38,6 +39,13 @@ def explain(failure: ApiFailure, what: str) -> Refusal:
             "Choose another profile and tell your administrators."
         )
         return Refusal("pod-security", text, log=log, status=403)
+    runtime_class = _RUNTIME_CLASS.search(failure.message)
+    if runtime_class:
+        text = (
+            f"The cluster has no runtime class {runtime_class['name']}, which this accelerator needs. "
+            "Choose another accelerator and tell your administrators."
+        )
+        return StartFailed("no-runtime-class", text, log=log)
     if failure.status in (401, 403):
         text = (
             f"The hub may not make {what} in the cluster. This is a mistake in its installation, not yours: "

@@ -153,6 +153,12 @@ REFUSED = [
         id="webhook",
     ),
     pytest.param(
+        403, "Forbidden", 'pods "jupyter-ann" is forbidden: pod rejected: RuntimeClass "nvidia" not found',
+        "The cluster has no runtime class nvidia, which this accelerator needs. "
+        "Choose another accelerator and tell your administrators.",
+        id="runtime-class",
+    ),
+    pytest.param(
         422, "Invalid", 'Pod "jupyter-ann" is invalid: spec.containers[0].image: Required value',
         "The cluster did not accept your server as this profile describes it. "
         "Choose another profile and tell your administrators; the hub's log has the cause.",
