@@ -214,7 +214,7 @@ def test_a_controller_that_does_not_end_keeps_nobody(status: Status) -> None:
 
     async def hangs(stop: asyncio.Event) -> None:
         begun.set()
-        release.wait(30)  # noqa: ASYNC251
+        release.wait(30)
 
     background = Background(hangs, status)
     background.start()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import hub.web.live as live_module
@@ -18,45 +15,14 @@ from hub.web.door import Visitor
 from hub.web.hub_access import Identity
 from hub.web.live import EventStream, Live
 from tests.hub.site import wait_for
-from tests.hub.web_world import AT, FakeDesk, FakeHub, World, problem
+from tests.hub.web_world import AT, FakeDesk, FakeHub, LivePage, World, problem
 
 pytestmark = pytest.mark.hub
 ANN = Visitor(Identity("user", "ann"), "tok", "", False)
 
 
-class Page:
-    """An open EventSource: what it heard, in a thread."""
-
-    def __init__(self, world: World, token: str, query: str = "") -> None:
-        self.heard: list[tuple[str, Any]] = []
-        self.status = 0
-        self.ended = threading.Event()
-        self._client = httpx.Client(timeout=30, headers={"Authorization": f"token {token}"})
-        self._thread = threading.Thread(target=self._listen, args=(f"{world.url}/api/capacity/events{query}",))
-        self._thread.start()
-
-    def _listen(self, url: str) -> None:
-        name = ""
-        try:
-            with self._client.stream("GET", url) as answer:
-                self.status = answer.status_code
-                for line in answer.iter_lines():
-                    if line.startswith("event: "):
-                        name = line.removeprefix("event: ")
-                    elif line.startswith("data: "):
-                        self.heard.append((name, json.loads(line.removeprefix("data: "))))
-        except (httpx.HTTPError, RuntimeError):
-            pass  # closed from here
-        finally:
-            self.ended.set()
-
-    def counts(self) -> list[int | None]:
-        """What the page showed of the T4, one after the other."""
-        return [said["accelerators"]["t4"]["free"] for name, said in self.heard if name == "capacity"]
-
-    def close(self) -> None:
-        self._client.close()
-        self._thread.join(20)
+def open_page(world: World, token: str, query: str = "") -> LivePage:
+    return LivePage(f"{world.url}/api/capacity/events{query}", {"Authorization": f"token {token}"})
 
 
 @pytest.fixture
@@ -75,7 +41,7 @@ def world(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_each_is_told_what_changed_for_them_and_nothing_twice(world: World) -> None:
-    ann, ben = Page(world, "ann"), Page(world, "ben", "?accelerator=t4")
+    ann, ben = open_page(world, "ann"), open_page(world, "ben", "?accelerator=t4")
     try:
         wait_for(lambda: ann.counts() and ben.counts(), "the first counts")
         assert ann.heard[0][1]["accelerators"]["t4"]["mine"] == 1
@@ -92,7 +58,7 @@ def test_each_is_told_what_changed_for_them_and_nothing_twice(world: World) -> N
 
 
 def test_counts_that_grow_old_are_said_though_nothing_else_changed(world: World) -> None:
-    page = Page(world, "ann")
+    page = open_page(world, "ann")
     try:
         wait_for(page.counts, "the first counts")
         world.desk.fault = OSError("the database is away")
@@ -105,7 +71,7 @@ def test_counts_that_grow_old_are_said_though_nothing_else_changed(world: World)
 
 
 def test_the_desk_is_asked_once_a_second_however_many_look(world: World) -> None:
-    pages = [Page(world, token) for token in ("ann", "ben", "ann")]
+    pages = [open_page(world, token) for token in ("ann", "ben", "ann")]
     try:
         wait_for(lambda: all(page.counts() for page in pages), "the first counts")
         asked, beats = world.desk.asked, [len(page.heard) for page in pages]
@@ -117,7 +83,7 @@ def test_the_desk_is_asked_once_a_second_however_many_look(world: World) -> None
 
 
 def test_further_pages_are_told_to_come_back(world: World) -> None:
-    pages = [Page(world, "ann") for _ in range(3)]
+    pages = [open_page(world, "ann") for _ in range(3)]
     try:
         wait_for(lambda: all(page.counts() for page in pages), "the first counts")
         answer = world.get("/api/capacity/events", "ben")
@@ -126,7 +92,7 @@ def test_further_pages_are_told_to_come_back(world: World) -> None:
         assert world.get("/api/capacity", "ben").status_code == 200
         pages.pop().close()
         wait_for(lambda: world.app.state.live.open == 2, "the place to be free again")
-        pages.append(Page(world, "ben"))
+        pages.append(open_page(world, "ben"))
         wait_for(pages[-1].counts, "the counts for whoever came back")
     finally:
         for page in pages:
@@ -135,11 +101,11 @@ def test_further_pages_are_told_to_come_back(world: World) -> None:
 
 def test_one_person_cannot_take_every_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_module, "PER_PERSON", 1)
-    page = Page(world, "ann")
+    page = open_page(world, "ann")
     try:
         wait_for(page.counts, "the first counts")
         problem(world.get("/api/capacity/events", "ann"), 429, "too-many-pages")
-        other = Page(world, "ben")
+        other = open_page(world, "ben")
         wait_for(other.counts, "somebody else's counts")
         other.close()
     finally:
@@ -148,10 +114,11 @@ def test_one_person_cannot_take_every_place(world: World, monkeypatch: pytest.Mo
 
 def test_a_page_ends_with_its_login(world: World, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_module, "LOOK_AGAIN_S", 0.2)
-    page = Page(world, "ann")
+    page = open_page(world, "ann")
     wait_for(page.counts, "the first counts")
     hub.fault = (503, b"")
-    world.access._clock = lambda later=world.access._clock() + 100: later  # type: ignore[misc]
+    later = world.access._clock() + 100
+    world.access._clock = lambda: later
     asked = len(hub.requests)
     wait_for(lambda: len(hub.requests) > asked, "the hub to be asked again")
     assert not page.ended.is_set(), "a hub that is away ends no page"
@@ -165,7 +132,7 @@ def test_a_page_ends_with_its_login(world: World, hub: FakeHub, monkeypatch: pyt
 
 
 def test_at_the_services_end_all_pages_end_at_once(world: World) -> None:
-    page = Page(world, "ann")
+    page = open_page(world, "ann")
     wait_for(page.counts, "the first counts")
     live: Live = world.app.state.live
     live._task.get_loop().call_soon_threadsafe(live.close)  # type: ignore[union-attr]  # it runs
@@ -208,7 +175,7 @@ async def same(visitor: Visitor) -> Visitor | None:
 
 async def until(what: Any) -> None:
     async with asyncio.timeout(20):
-        while not what():  # noqa: ASYNC110
+        while not what():
             await asyncio.sleep(0.01)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import uvicorn
@@ -204,6 +206,48 @@ class World:
         """GET a path below the service's prefix, as a program with a token."""
         headers = {**({"Authorization": f"token {token}"} if token else {}), **more.pop("headers", {})}
         return httpx.get(self.url + path, headers=headers, timeout=20, **more)
+
+
+class LivePage:
+    """An open EventSource: what it heard, in a thread."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self.heard: list[tuple[str, Any]] = []
+        self.ended = threading.Event()
+        parts = urlsplit(url)
+        self._connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        self._connection.connect()
+        self._socket = self._connection.sock
+        self._connection.request("GET", url.partition(parts.netloc)[2], headers=headers)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        name = ""
+        try:
+            with self._connection.getresponse() as answer:
+                for raw in answer:
+                    line = raw.decode().rstrip("\n")
+                    if line.startswith("event: "):
+                        name = line.removeprefix("event: ")
+                    elif line.startswith("data: "):
+                        self.heard.append((name, json.loads(line.removeprefix("data: "))))
+        except (OSError, HTTPException):
+            pass  # cut off, from here or from there
+        finally:
+            self.ended.set()
+
+    def counts(self) -> list[int | None]:
+        """What the page showed of the T4, one after the other."""
+        return [said["accelerators"]["t4"]["free"] for name, said in self.heard if name == "capacity"]
+
+    def close(self) -> None:
+        """As a browser does that leaves the page."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(20)
+        self._connection.close()
+        self._socket.close()
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
