@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hub import cli
 from hub.cluster_api import Forbidden, NotFound
@@ -13,9 +15,12 @@ from hub.mig.names import RECORD
 from hub.mig.occupants import occupants_of
 from hub.mig.plan import Plan, make_plan
 from hub.mig.record import Record, me, record_of, surely_gone
+from hub.mig.rights import to_change, to_drain
 from hub.mig.view import look
+from tests.docs.blocks import blocks
 from tests.hub.mig_world import CONFIG, FakeApi, manager_pod, mig_node, pod, session
 
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 LAYOUTS = layouts_of(CONFIG) or {}
 SEVEN = {"nvidia.com/mig-1g.5gb": "7", "nvidia.com/gpu": "0"}
 BALANCED = {"nvidia.com/mig-1g.5gb": "2", "nvidia.com/mig-2g.10gb": "1", "nvidia.com/mig-3g.20gb": "1"}
@@ -259,3 +264,23 @@ def test_wrong_calls_have_status_2(words: tuple[str, ...], capsys: pytest.Captur
 def test_a_hub_without_its_token_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["mig", "apply", "n", "--layout", "x", "--yes", "--hub-url", "https://hub.example.org/"]) == 2
     assert "belong together" in capsys.readouterr().err
+
+
+def test_the_plan_in_the_documentation_is_what_is_said() -> None:
+    page = (DOCS / "mig.md").read_text(encoding="utf-8")
+    shown = page.split("```text\n")[1].split("```")[0].splitlines()
+    lines = plan(manager_pod(), session("jupyter-alice", "alice", "a100")).lines()
+    assert shown == [*lines, "Nothing was changed."]
+
+
+def test_the_roles_in_the_documentation_are_the_rights_that_are_used() -> None:
+    (block,) = blocks("mig-roles.yaml")
+    roles = {role["metadata"]["name"]: role["rules"] for role in yaml.safe_load_all(block.text)}
+    named = {
+        name: {(verb, resource) for rule in rules for verb in rule["verbs"] for resource in rule["resources"]}
+        for name, rules in roles.items()
+    }
+    optional = {("get", "configmaps"), ("get", "resourceclaims")}
+    asked = {(right.verb, right.resource) for right in [*to_change(), *to_drain({"a"}, {"b"})]}
+    assert named["armillary-mig-apply"] == asked | optional
+    assert named["armillary-mig-plan"] == {("get", "nodes"), ("list", "pods")} | optional
