@@ -76,7 +76,7 @@ class BareHub:
         self._browsers: list[httpx.Client] = []
         secrets = folder / "state" / "secrets"
         secrets.mkdir(parents=True, mode=0o700)
-        for name in ("cookie_secret", "auth_state_keys", "proxy_password"):
+        for name in ("cookie_secret", "auth_state_keys", "proxy_password", "service_token"):
             (secrets / name).touch(mode=0o600)
             (secrets / name).write_text(os.urandom(32).hex())
         (secrets / "client_secret").write_text(CLIENT_SECRET + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from jupyterhub.app import JupyterHub
 from traitlets.config import Config
 
+from hub.admission.desk import SqlDesk
 from hub.auth.oidc import OIDCAuthenticator
 from hub.config import ConfigError, apply, page_headers
 from hub.settings import Settings, load
@@ -26,7 +28,7 @@ KEY = "ab" * 32
 def folder(tmp_path: Path) -> Path:
     secrets = tmp_path / "state" / "secrets"
     secrets.mkdir(parents=True)
-    for name in ("cookie_secret", "auth_state_keys", "proxy_password", "client_secret"):
+    for name in ("cookie_secret", "auth_state_keys", "proxy_password", "client_secret", "service_token"):
         (secrets / name).write_text(f"{KEY}\n")
         (secrets / name).chmod(0o600)
     return tmp_path
@@ -93,6 +95,7 @@ def test_lines_of_the_deployer_add_to_ours(folder: Path) -> None:
     c.JupyterHub.template_paths.insert(0, "/etc/ours")
     c.JupyterHub.services.append({"name": "one", "url": "http://127.0.0.1:1"})
     c.JupyterHub.load_roles.append({"name": "one-role", "scopes": []})
+    c.JupyterHub.extra_user_scopes.add("read:hub")
     c.Spawner.environment.update({"A": "b"})
     c.Authenticator.admin_users.add("root-of-all")
     app = JupyterHub()
@@ -101,7 +104,8 @@ def test_lines_of_the_deployer_add_to_ours(folder: Path) -> None:
     assert "frame-ancestors 'none'" in app.tornado_settings["headers"]["Content-Security-Policy"]
     assert app.template_paths[0] == "/etc/ours"
     assert app.template_paths[-1].endswith("hub/templates")
-    assert [service["name"] for service in app.services] == ["one"]
+    assert [service["name"] for service in app.services] == ["armillary", "one"]
+    assert app.extra_user_scopes == {"access:services!service=armillary", "read:hub"}
     assert "root-of-all" in OIDCAuthenticator(parent=app).admin_users
 
 
@@ -160,6 +164,7 @@ def test_secrets_come_from_files_and_variables(folder: Path) -> None:
         ("auth_state_keys", "openssl rand -hex 32"),
         ("proxy_password", "proxy.api_password: the file"),
         ("client_secret", "login.client_secret: the file"),
+        ("service_token", "service.api_token_file: the file"),
     ],
 )
 def test_a_missing_or_empty_secret_says_which_file_and_what_to_do(folder: Path, spoil: str, words: str) -> None:
@@ -200,13 +205,71 @@ def test_a_hub_starts_while_its_provider_is_away_and_says_so(tmp_path: Path) -> 
 def test_files_with_secrets_are_hidden_from_sandboxes_wherever_they_lie(folder: Path) -> None:
     elsewhere = folder / "elsewhere"
     elsewhere.write_text("sqlite://")
-    c = configured(folder, hub={"database_url_file": str(elsewhere)})
-    assert c.LocalSpawner.hidden == [str(folder / "state" / "secrets" / "client_secret"), str(elsewhere)]
+    database, token = folder / "other" / "own.sqlite", folder / "token"
+    (folder / "url").write_text(f"sqlite:///{database}")
+    token.write_text(KEY)
+    c = configured(
+        folder,
+        hub={"database_url_file": str(elsewhere)},
+        database={"url_file": "url"},
+        service={"api_token_file": "token"},
+    )
+    assert set(c.LocalSpawner.hidden) == {
+        str(path)
+        for path in (
+            folder / "state" / "secrets" / "client_secret",
+            elsewhere,
+            folder / "url",
+            token,
+            database,
+            database.with_name("own.sqlite-wal"),
+            database.with_name("own.sqlite-shm"),
+        )
+    }
+    assert database.stat().st_mode & 0o777 == 0o600
 
 
 def test_people_who_share_an_account_are_reached_from_this_machine_only(folder: Path) -> None:
     configured(folder, local={"isolation": "shared"})
     with pytest.raises(ConfigError, match=r"share one Unix account.*bind_url is http://0\.0\.0\.0:8000"):
         configured(folder, local={"isolation": "shared"}, bind_url="http://0.0.0.0:8000")
-    with pytest.raises(ConfigError, match=r"hub\.bind_url"):
-        configured(folder, local={"isolation": "shared"}, hub={"bind_url": "http://0.0.0.0:8081"})
+    for section in ("hub", "service"):
+        with pytest.raises(ConfigError, match=rf"{section}\.bind_url"):
+            configured(folder, local={"isolation": "shared"}, **{section: {"bind_url": "http://0.0.0.0:8081"}})
+
+
+def test_the_service_is_known_to_the_hub_and_may_nothing_by_itself(folder: Path) -> None:
+    c = configured(folder, public_url="https://h.example.org/x", service={"connect_url": "http://service:80"})
+    [service] = c.JupyterHub.services
+    assert service["name"] == "armillary"
+    assert service["url"] == "http://service:80"
+    assert service["api_token"] == KEY
+    assert service["oauth_redirect_uri"] == "/x/services/armillary/oauth_callback"
+    assert service["oauth_no_confirm"] is True
+    assert service["display"] is False
+    assert not {"admin", "oauth_client_allowed_scopes", "command"} & set(service)
+    assert "load_roles" not in c.JupyterHub, "free for the deployer, who may define the role `user` anew"
+    assert configured(folder).JupyterHub.services[0]["url"] == "http://127.0.0.1:8003"
+
+
+@pytest.mark.parametrize("text", ["short", "two words of it, and long", "\u00e4" * 20])
+def test_a_token_that_is_none_is_refused_without_being_repeated(folder: Path, text: str) -> None:
+    (folder / "state" / "secrets" / "service_token").write_text(text)
+    with pytest.raises(ConfigError, match=r"service\.api_token_file: .* holds no token") as caught:
+        configured(folder)
+    assert text not in str(caught.value)
+
+
+def test_spawners_ask_the_desk_of_our_own_database(folder: Path) -> None:
+    for engine in ("local", "kubernetes"):
+        c = configured(folder, engine=engine, hub={"connect_url": "http://10.0.0.1:8081"})
+        assert isinstance(c.RequestSpawner.desk, SqlDesk)
+        assert deepcopy(c).RequestSpawner.desk is c.RequestSpawner.desk
+    assert (folder / "state" / "armillary.sqlite").exists()
+
+
+def test_a_database_that_cannot_be_used_stops_the_hub_with_the_reason(folder: Path) -> None:
+    (folder / "url").write_text("mysql://root:pa55@db/x")
+    with pytest.raises(ConfigError, match=r"Armillary's database cannot be used: database\.url_file") as caught:
+        configured(folder, database={"url_file": "url"})
+    assert "pa55" not in str(caught.value)

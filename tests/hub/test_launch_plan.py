@@ -42,16 +42,17 @@ def test_the_hub_reads_the_settings_that_the_launcher_used(somewhere: Path) -> N
 
 
 def test_what_somebody_wrote_down_is_not_replaced(somewhere: Path) -> None:
-    port, hub, proxy = free_ports(3)
+    port, hub, proxy, service = free_ports(4)
     (somewhere / "armillary.yaml").write_text(
         f"public_url: http://localhost:{port}\nstate_dir: data\nhub: {{bind_url: 'http://127.0.0.1:{hub}'}}\n"
-        f"proxy: {{api_url: 'http://127.0.0.1:{proxy}'}}\n"
+        f"proxy: {{api_url: 'http://127.0.0.1:{proxy}'}}\nservice: {{bind_url: 'http://127.0.0.1:{service}'}}\n"
         "login: {allowed_groups: [instructors], service_name: the course}\n"
     )
     made = make({plan.DEFAULT_STATE_VARIABLE: "/nowhere"})
     assert made.settings.state_dir == somewhere / "data"
     assert made.settings.hub.bind_url == f"http://127.0.0.1:{hub}"
     assert made.settings.proxy.api_url == f"http://127.0.0.1:{proxy}"
+    assert made.settings.service.bind_url == f"http://127.0.0.1:{service}"
     assert made.settings.login.allowed_groups == ("instructors",)
     assert made.settings.login.service_name == "the course"
     assert made.settings.login.admin_groups == ("admins",)
@@ -62,7 +63,7 @@ def test_an_own_provider_means_no_demonstration(somewhere: Path) -> None:
     (somewhere / "armillary.yaml").write_text("login: {issuer: 'https://login.example.org', allow_everyone: true}\n")
     made = make({"ARMILLARY_LOGIN__CLIENT_SECRET": "x"}, port=port)
     assert made.provider is None
-    assert [spec.name for spec in made.specs({})] == ["proxy", "hub"]
+    assert [spec.name for spec in made.specs({})] == ["proxy", "service", "hub"]
     assert made.settings.login.issuer == "https://login.example.org"
     assert not (made.settings.paths.secrets / "accounts.json").exists()
 
@@ -76,6 +77,7 @@ def test_behind_tls_the_wished_port_is_the_proxys(somewhere: Path) -> None:
     assert made.settings.public_url == "https://hub.example.org"
     assert made.settings.proxy_bind_url == f"http://127.0.0.1:{port}/"
     assert made.health_url == f"http://127.0.0.1:{port}/hub/health"
+    assert made.service_health_url == f"http://127.0.0.1:{port}/services/armillary/health"
 
 
 def test_another_provider_port_makes_the_old_issuer_a_former_one(somewhere: Path) -> None:
@@ -96,6 +98,7 @@ def test_the_provider_gets_none_of_our_variables_and_the_hub_none_of_a_hub_aroun
     specs = {spec.name: spec.environment for spec in made.specs(outer)}
     assert set(specs["provider"]) == {"PATH", "PYTHONPATH"}
     assert "JUPYTERHUB_API_TOKEN" not in specs["hub"]
+    assert specs["service"] == specs["hub"]
     assert specs["hub"]["KUBECONFIG"] == "/k"
     assert specs["hub"]["PATH"].endswith(":/bin")
 
@@ -156,6 +159,30 @@ def test_no_session_can_take_the_hubs_place_while_it_restarts(somewhere: Path, m
     monkeypatch.setattr("hub.launch.ports.is_free", lambda host, port: True)
     guarded = make({}, port=port).settings
     assert (guarded.hub.bind_url, guarded.proxy.api_url) == ("http://127.0.0.1:881", "http://127.0.0.1:899")
+    assert guarded.service.bind_url == "http://127.0.0.1:883"
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     ordinary = make({"ARMILLARY_STATE_DIR": "other"}, port=other).settings
     assert (ordinary.hub.bind_url, ordinary.proxy.api_url) == ("http://127.0.0.1:8081", "http://127.0.0.1:8099")
+    assert ordinary.service.bind_url == "http://127.0.0.1:8003"
+
+
+def test_the_services_token_is_made_once_for_the_hub_and_it(somewhere: Path) -> None:
+    [port] = free_ports(1)
+    file = make({}, port=port).settings.paths.service_token
+    assert file.stat().st_mode & 0o777 == 0o600
+    token = file.read_text()
+    assert len(token.strip()) == 64
+    make({}, port=port)
+    assert file.read_text() == token
+    elsewhere = make({"ARMILLARY_SERVICE__API_TOKEN_FILE": "/run/token", "ARMILLARY_STATE_DIR": "other"}, port=port)
+    assert not elsewhere.settings.paths.service_token.exists()
+
+
+def test_a_service_that_worked_once_is_never_given_up(somewhere: Path) -> None:
+    """Without it nothing is counted, but everybody can go on working."""
+    [port] = free_ports(1)
+    specs = {spec.name: spec for spec in make({}, port=port).specs({})}
+    deaths = tuple(float(number) for number in range(100))
+    assert specs["service"].policy.pause_after(deaths) is not None
+    assert specs["service"].first_policy.pause_after(deaths[:2]) is None
+    assert specs["hub"].policy.pause_after(deaths) is None
