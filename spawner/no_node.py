@@ -85,10 +85,16 @@ def _counted(found: Verdict, known: Known) -> Reason | None:
         return Reason("node-selector", text, found.hopeless)
     most = max((fit.count for fit in count.fits_empty), default=wanted.count)
     if most < wanted.count:
-        return Reason("does-not-fit", say.too_many(known.title, wanted.count, most), found.why != "taint")
+        return Reason("does-not-fit", say.too_many(known.title, wanted.count, most), True)
     seen = available.free(wanted.accelerator, wanted.user)
     if seen.free is not None and seen.free < wanted.count:
         return Reason("no-room", say.full(known.title, wanted.count, seen, count.held_because), False)
+    if found.why in ("nodes-away", "taint"):  # not the nodes that have it, which are counted as they are
+        text = (
+            f"The cluster has {known.title} free, but no node that has it takes this session at the moment, "
+            "perhaps for what else this profile asks of a node."
+        )
+        return Reason("no-room", text, False)
     return _beside(found, known, count)
 
 
@@ -100,7 +106,7 @@ def _beside(found: Verdict, known: Known, count: Count) -> Reason | None:
     empty = [fit for fit in count.fits_empty if fit.count >= wanted.count]
     if empty and not _fits(wanted, empty):
         text = say.never_fits(wanted.cpu_m, wanted.memory, empty, known.title, wanted.count)
-        return Reason("does-not-fit", text, found.hopeless)
+        return Reason("does-not-fit", text, True)
     now = [fit for fit in count.fits_now if fit.count >= wanted.count]
     if _fits(wanted, now):
         return None  # the counts are behind, or ahead
@@ -140,7 +146,10 @@ def _said(found: Verdict, known: Known | None) -> Reason:
         )
         return Reason("no-room", text, False)
     if found.why == "nodes-away":
-        text = "The nodes that this session could use are away at the moment, for example for maintenance."
+        text = (
+            "No node that takes sessions at the moment has what this one asks for; "
+            "nodes that are away, for example for maintenance, may have it."
+        )
         return Reason("no-room", text, False)
     return Reason("no-room", "No node of the cluster can take the session at the moment.", False)
 

@@ -82,11 +82,16 @@ class World:
         placement = self.placement(request, memory)
         tolerations = [{"key": kwok.TAINT["key"], "operator": "Exists"}, *settings.pop("tolerations", ())]
         selector = {WORLD: self.namespace, **settings.pop("node_selector", {})}
+        usual: dict[str, Any] = {"cmd": ["true"], "image": "localhost/none:1", "uid": 1000, "gid": 1000}
+        amounts = {"cpu_limit": cpu, "cpu_guarantee": cpu, "mem_limit": memory, "mem_guarantee": memory}
         given = make_pod(
-            name=name, cmd=["true"], port=8888, image="localhost/none:1", env={}, cpu_limit=cpu, cpu_guarantee=cpu,
-            mem_limit=memory, mem_guarantee=memory, tolerations=tolerations, node_selector=selector, uid=1000, gid=1000,
-            **settings,
-        )  # fmt: skip
+            **{**usual, **amounts, **settings},
+            name=name,
+            port=8888,
+            env={},
+            tolerations=tolerations,
+            node_selector=selector,
+        )
         marks = {"hub.jupyter.org/username": user, "armillary/spawn-id": name, "armillary/profile": request.profile}
         if request.accelerator:
             marks["armillary/accelerator"] = request.accelerator
@@ -100,6 +105,11 @@ class World:
     def start(self, name: str, request: Request, **settings: Any) -> None:
         """Make a session's pod."""
         self.cluster.apply(*self.session(name, request, **settings))
+
+    def clear(self) -> None:
+        """End all sessions, at once."""
+        arguments = ("pods", "--all", "-n", self.namespace, "--grace-period=0", "--force")
+        self.cluster.kubectl("delete", *arguments)
 
     def pods(self) -> dict[str, Object]:
         """Return all pods by name."""

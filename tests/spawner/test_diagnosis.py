@@ -215,7 +215,9 @@ PASSING = [
     pytest.param(
         unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }. "
                       "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."), [],
-        "no-room", "The nodes that this session could use are away at the moment, for example for maintenance.",
+        "no-room",
+        "No node that takes sessions at the moment has what this one asks for; "
+        "nodes that are away, for example for maintenance, may have it.",
         id="node-not-ready",
     ),
     pytest.param(

@@ -130,6 +130,12 @@ COUNTED = [
         id="tainted",
     ),
     pytest.param(
+        "cordoned", knowing(TWO), "no-room", False,
+        "The cluster has T4 free, but no node that has it takes this session at the moment, "
+        "perhaps for what else this profile asks of a node.",
+        id="others-are-cordoned",
+    ),
+    pytest.param(
         "the-profiles-own-selector", knowing(TWO), "node-selector", True,
         "The cluster has T4, but no node that has it meets what else this profile asks of a node. "
         "Choose something else. Ask your administrators if it happens again.",
