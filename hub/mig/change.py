@@ -19,7 +19,7 @@ from hub.mig.hub_api import HubAccess
 from hub.mig.names import BUSY, CONFIG, STATE
 from hub.mig.occupants import Occupant
 from hub.mig.patience import Say
-from hub.mig.plan import Plan, offered_text
+from hub.mig.plan import Plan, offered_text, who_stops
 from hub.mig.record import Record
 from hub.mig.view import View, occupants_on, pods_on
 
@@ -93,9 +93,8 @@ class Change:
     # --- who is there --------------------------------------------------------------------------------------------
 
     def _stops(self) -> tuple[Occupant, ...]:
-        found = occupants_on(self.api, pods_on(self.api, self.node), self.view.manager)
-        reboots = self.view.manager is not None and self.view.manager.reboots
-        return tuple(one for one in found if one.devices or (one.session and reboots))
+        manager = self.view.manager
+        return who_stops(occupants_on(self.api, pods_on(self.api, self.node), manager), manager)
 
     def _empty(self) -> None:
         there = self._stops()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from hub.mig.layout import Layout, offers, unread
 from hub.mig.names import BUSY, CAPABLE, PRODUCT, STRATEGY
 from hub.mig.occupants import Occupant
 from hub.mig.record import record_of
-from hub.mig.view import View
+from hub.mig.view import Manager, View
 from profiles.wording import did_you_mean
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "make_plan", "offered_text", "who_stops"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Plan:
 def make_plan(view: View, wanted: str) -> Plan:
     """Return what a change of this node to this layout would mean."""
     layout = unread(wanted) if view.layouts is None else view.layouts.get(wanted)
-    reboots = view.manager is not None and view.manager.reboots
-    stops = tuple(one for one in view.occupants if one.devices or (one.session and reboots))
+    stops = who_stops(view.occupants, view.manager)
     stays = tuple(one for one in view.occupants if one not in stops)
     plan = Plan(
         view,
@@ -81,6 +80,14 @@ def make_plan(view: View, wanted: str) -> Plan:
     )
     there = view.layout == wanted and view.state == "success" and plan.reached(view.node)
     return Plan(**{**vars(plan), "done": there and record_of(view.node) is None})
+
+
+def who_stops(occupants: Iterable[Occupant], manager: Manager | None) -> tuple[Occupant, ...]:
+    """Return who must be gone before the cards are partitioned: who has one, and where the node may restart, every
+    session.
+    """
+    reboots = manager is not None and manager.reboots
+    return tuple(one for one in occupants if one.devices or (one.session and reboots))
 
 
 def offered_text(node: Mapping[str, Any]) -> str:
@@ -135,6 +142,8 @@ def _warnings(view: View, layout: Layout | None) -> Iterator[str]:
         yield f"whether the MIG manager knows the layout cannot be seen: {plain(view.unread, 400)}."
     if layout is not None and view.labels.get(STRATEGY) == "single" and len(layout.profiles) + layout.whole > 1:
         yield "with the strategy single a node must have slices of one size; this layout makes several."
+    if view.labels.get(STRATEGY) == "none":
+        yield f"the device plugin offers no slices with the strategy none (label {STRATEGY})."
     if view.manager is not None and view.manager.reboots:
         yield f"the MIG manager may restart the node; {view.bystanders} other pods would be restarted with it."
     if view.state in BUSY:

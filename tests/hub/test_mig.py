@@ -155,6 +155,7 @@ def test_a_daemon_with_a_card_is_in_the_way() -> None:
     [
         ({"mig_capable": ""}, "all-1g.5gb", "no label nvidia.com/mig.capable says"),
         ({"mig_strategy": "single"}, "half", "with the strategy single a node must have slices of one size"),
+        ({"mig_strategy": "none"}, "all-1g.5gb", "the device plugin offers no slices with the strategy none"),
         ({"mig_config_state": "pending"}, "all-1g.5gb", "a change is under way (pending)"),
     ],
 )
