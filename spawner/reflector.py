@@ -30,7 +30,6 @@ _FIRST_PAUSE_S = 0.1
 _FRESH_START_AFTER = 3  # refusals in a row with the same version, after which the version is suspected
 _LONG_ENOUGH_S = 5.0  # a watch that was open for so long was a success, even a silent one
 _BURST = 50  # objects handled before other tasks get a turn
-_CONNECT_S = 10
 
 Item = dict[str, Any]
 
@@ -86,6 +85,12 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
 
     longest_pause_s = 15.0
     """The longest pause between attempts while the API server does not answer."""
+
+    connect_s = 10.0
+    """How long a connection may take to be made."""
+
+    answer_s = 60.0
+    """How long the API server may take to begin a watch."""
 
     watch_task: asyncio.Task[None] | None
     _stopping: bool
@@ -225,8 +230,9 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         REFLECTOR_LISTS.labels(self.kind).inc()
         found: dict[str, Item] = {}
         parameters: dict[str, Any] = {"limit": self.page_size}
+        limits = aiohttp.ClientTimeout(total=self.request_timeout, sock_connect=self.connect_s)
         while True:
-            response = await self._request(aiohttp.ClientTimeout(total=self.request_timeout), **parameters)
+            response = await self._request(limits, **parameters)
             async with response:
                 page = json.loads(await response.read())
             for item in page.get("items") or ():
@@ -248,14 +254,15 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
 
     async def _watch(self) -> None:
         """Follow changes from the last known version on, until the server ends the watch."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self.idle_timeout)
-        response = await self._request(
-            limits,
-            watch="true",  # as kubectl writes it; the library would write "True"
-            allow_watch_bookmarks="true",
-            resource_version=self._version,
-            timeout_seconds=self.timeout_seconds,
-        )
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self.connect_s, sock_read=self.idle_timeout)
+        async with asyncio.timeout(self.answer_s):
+            response = await self._request(
+                limits,
+                watch="true",  # as kubectl writes it; the library would write "True"
+                allow_watch_bookmarks="true",
+                resource_version=self._version,
+                timeout_seconds=self.timeout_seconds,
+            )
         async with response:
             self.connected = True
             self._last_contact = self._opened = self._now()

@@ -64,32 +64,34 @@ async def _begin(watch: ClusterWatch, publisher: Publisher, stop: asyncio.Event)
 async def _publish_changes(watch: ClusterWatch, publisher: Publisher, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     published_at = -PUBLISH_S
-    published_blind = ""
+    published_blind = False
     applied = 0
     while not stop.is_set():
         changed = await _wait(watch.changed, stop)
         watch.ensure_running()
         blind = watch.blind_because
         publisher.status.blinded(blind, _log)
+        news = bool(blind) != published_blind
         due = loop.time() - published_at >= PUBLISH_S
-        if not watch.loaded or not (changed or due or bool(blind) != bool(published_blind)):
-            continue
-        if changed and not blind:
+        if changed and not (news and blind):
             await _pause(stop, _DEBOUNCE_S)
         watch.changed.clear()
+        if not watch.loaded or not (changed or due or news):
+            continue
         try:
-            await _publish(watch, publisher)
+            published_blind = await _publish(watch, publisher)
         except DATABASE_AWAY as error:
             publisher.failed(error)
             watch.changed.set()
             await _pause(stop, _PAUSE_S)
             continue
-        published_at, published_blind = loop.time(), blind
+        published_at = loop.time()
         APPLIED.inc(watch.applied - applied)
         applied = watch.applied
 
 
-async def _publish(watch: ClusterWatch, publisher: Publisher) -> None:
+async def _publish(watch: ClusterWatch, publisher: Publisher) -> bool:
+    """Publish the counts of now; return whether they say that nothing is seen."""
     held = await publisher.reservations()
     # From here to the end of the count nothing else runs: what is called seen is in the numbers.
     snapshot = watch.snapshot()
@@ -97,6 +99,7 @@ async def _publish(watch: ClusterWatch, publisher: Publisher) -> None:
     if snapshot.blind_since is not None:
         gone = frozenset()  # what is gone is gone all the same when it can be seen again
     await publisher.publish(snapshot, seen=seen, gone=gone)
+    return snapshot.blind_since is not None
 
 
 def seen_and_gone(state: ClusterState, held: Iterable[Reservation]) -> tuple[frozenset[str], frozenset[str]]:

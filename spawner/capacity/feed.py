@@ -66,7 +66,10 @@ class Feed(LiveReflector):
         Of the client library's class `group`, listing all of the kind, such as `list_node`.
     """
 
+    # So that all is seen again within 10 s of the API server's return, whatever was being waited for just then.
     longest_pause_s = 2.0
+    connect_s = 3.0
+    answer_s = 5.0
 
     def __init__(self, kind: str, group: str, method: str, target: Target[Any]) -> None:
         self.target = target
@@ -93,7 +96,7 @@ class Feed(LiveReflector):
 
     @default("request_timeout")
     def _request_default(self) -> int:
-        return 20
+        return 8
 
     # --- how well it is seen ---------------------------------------------------------------------------------------
 
