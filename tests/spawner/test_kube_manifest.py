@@ -153,6 +153,63 @@ async def test_braces_in_a_typed_text_arrive_as_typed(monkeypatch: pytest.Monkey
     assert environment["TYPED"] == typed
 
 
+def with_accelerator(override: dict[str, Any] | None = None, **accelerator: Any) -> dict[str, Any]:
+    card = {"title": "Card", "kubernetes": {"resource": "example.org/card"}, **accelerator}
+    other = {"title": "Other", "kubernetes": {"resource": "example.org/other"}}
+    options = {"image": "lab", "memory": ["4Gi", "8Gi"], "accelerator": ["card", "other", "none"]}
+    changed = {"title": "Changed", "options": options, "kubespawner_override": override or {}}
+    return {"accelerators": {"card": card, "other": other}, "profiles": {"changed": changed}}
+
+
+async def test_the_environment_of_an_accelerator_is_literal_and_no_setting_shows_other_cards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    override = {"environment": {"NVIDIA_VISIBLE_DEVICES": "all"}}
+    changes = with_accelerator(override, environment={"CARD": "{username} $HOME"})
+    spec = (await manifest(make(monkeypatch, catalogue_changes=changes), profile="changed", accelerator="card"))["spec"]
+    found = {variable["name"]: variable.get("value") for variable in spec["containers"][0]["env"]}
+    assert found["CARD"] == "{username} $HOME"
+    assert found["NVIDIA_VISIBLE_DEVICES"] == "void"
+    other = await manifest(make(monkeypatch, catalogue_changes=changes), profile="changed", accelerator="other")
+    assert "CARD" not in {variable["name"] for variable in other["spec"]["containers"][0]["env"]}
+
+
+async def test_an_override_that_asks_for_another_accelerator_is_told_as_a_mistake_of_the_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = with_accelerator({"extra_resource_limits": {"example.org/other": 1}})
+    spawner = make(monkeypatch, catalogue_changes=changes)
+    with pytest.raises(Refusal) as caught:
+        await manifest(spawner, profile="changed", accelerator="card")
+    assert caught.value.code == "profile"
+    assert "asks for example.org/other by itself" in caught.value.log_message
+
+
+async def test_an_override_may_ask_for_more_beside_the_accelerator_but_not_for_more_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"example.org/card": 4, "example.org/network": 1}
+    container = {"resources": {"limits": {"ephemeral-storage": "1Gi"}}}
+    changes = with_accelerator({"extra_resource_limits": asked, "extra_container_config": container})
+    pod = await manifest(make(monkeypatch, catalogue_changes=changes), profile="changed", accelerator="card")
+    assert pod["spec"]["containers"][0]["resources"]["limits"] == {
+        "ephemeral-storage": "1Gi",
+        "example.org/card": "1",
+        "example.org/network": 1,
+        "memory": 4 * 1024**3,
+    }
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.5, str(4 * 1024**3)), (0.25, str(2 * 1024**3)), (0.0, None)])
+async def test_shared_memory_follows_the_picked_memory(
+    monkeypatch: pytest.MonkeyPatch, share: float, size: str | None
+) -> None:
+    spawner = make(monkeypatch, catalogue_changes=with_accelerator(), shm_share=share)
+    volumes = (await manifest(spawner, profile="changed", memory="8Gi"))["spec"]["volumes"]
+    found = [volume["emptyDir"]["sizeLimit"] for volume in volumes if volume["name"] == "armillary-shm"]
+    assert found == ([size] if size else [])
+
+
 async def test_a_profile_may_have_a_namespace_of_its_own_and_the_next_start_leaves_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
