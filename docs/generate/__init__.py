@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generate import catalogue, commands, overrides, refusals, settings, traits
+from docs.generate import api, catalogue, commands, overrides, refusals, settings, traits
 
 __all__ = ["pages"]
 
@@ -16,4 +16,5 @@ def pages() -> dict[str, str]:
         "commands": commands.page(),
         "refusals": refusals.page(),
         "overrides": overrides.page(),
+        "api": api.page(),
     }

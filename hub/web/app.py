@@ -158,7 +158,12 @@ def _capacity(app: FastAPI, parts: ServiceParts, door: Door, live: Live) -> None
         return {key: title for key, title in found.items() if not query.accelerator or key in query.accelerator}
 
     @app.get(
-        "/api/capacity", tags=["capacity"], responses=answers(*codes), summary="What is free", operation_id="capacity"
+        "/api/capacity",
+        tags=["capacity"],
+        responses=answers(*codes),
+        summary="What is free",
+        operation_id="capacity",
+        response_description="The counts",
     )
     async def capacity(who: Annotated[Visitor, visitor], query: Annotated[_CapacityQuery, Query()]) -> Capacity:
         """As far as it is known now; at most a second old."""
@@ -209,6 +214,7 @@ def _operations(
         responses=answers("not-well"),
         summary="Whether the service is well",
         operation_id="health",
+        response_description="It is",
     )
     async def is_well() -> Health:
         """For probes: needs no login. Old counts, or a controller that does not lead, are said and are no failure."""
