@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import profiles
 from profiles.loader import load
 from profiles.model import Catalogue
 from spawner.placement import Contradiction, Placement, place, placed
+from spawner.processes.spec import Defaults, Place, process_spec
 from spawner.request import Request
 from tests.spawner.catalogues import catalogue, contents
 from tests.spawner.test_pod import pod
@@ -268,6 +270,9 @@ def test_shared_memory_that_the_deployer_mounts_stays() -> None:
     assert [one.name for one in placed(given, of("mig")).spec.volumes] == ["own"]
 
 
+_HERE = re.compile(r"^    (local|simulated): ", re.MULTILINE)
+
+
 # --- every entry of what is shipped -------------------------------------------------------------------------------
 
 
@@ -291,3 +296,27 @@ async def test_golden_every_entry_of_a_shipped_catalogue(file: Path, golden: Gol
             **({"templates": templates} if templates else {}),
         }
     golden(f"placement-{file.stem}", found)
+
+
+@pytest.mark.parametrize(
+    "file", [pytest.param(file, id=file.stem) for file in _SHIPPED if _HERE.search(file.read_text())]
+)
+def test_golden_every_entry_of_a_shipped_catalogue_on_one_machine(file: Path, golden: Golden) -> None:
+    contents = load(file)
+    profile = next(iter(contents.profiles))
+    defaults = Defaults(("lab",), {"JUPYTERHUB_USER": "ann"})
+
+    def environment(key: str | None, *devices: str) -> dict[str, str]:
+        place_ = Place("spawn1", "ann", "", Path("/homes/ann"), 4321, "/user/ann/", devices=devices)
+        request = Request(profile, accelerator=key, count=len(devices))
+        return dict(process_spec(request, contents, place_, defaults).environment)
+
+    none = environment(None)
+    told = {name: none[name] for name in sorted(none) if name.endswith(("VISIBLE_DEVICES", "DEVICE_SELECTOR"))}
+    found: dict[str, Any] = {"none": told}
+    for key, accelerator in contents.accelerators.items():
+        if accelerator.local is not None or accelerator.simulated is not None:
+            uuid = f"SIMULATED-{key}-0" if accelerator.simulated is not None else "GPU-00000000-0000"
+            now = environment(key, uuid)
+            found[key] = {name: now[name] for name in sorted(now) if now[name] != none.get(name)}
+    golden(f"process-{file.stem}", found)
