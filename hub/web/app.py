@@ -4,9 +4,10 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 `from __future__ import annotations` here.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -22,11 +23,12 @@ from hub.web.door import Door, Visitor
 from hub.web.guard import Guard
 from hub.web.health import ControllerHealth, Health, WhereTheCountsAre, controller_health, health
 from hub.web.hub_access import HubAccess
-from hub.web.live import EventStream, Live
+from hub.web.live import EVERY_S, EventStream, Live
 from hub.web.login import States, router
 from hub.web.measures import CONTENT_TYPE, Measures
 from hub.web.place import Place
 from hub.web.problems import FieldProblem, ProblemDetails, answers, of_fields, register
+from profiles.access import Person
 from profiles.model import Catalogue, Engine
 from spawner.protocols import CapacityDesk
 
@@ -95,7 +97,8 @@ def create_app(parts: ServiceParts) -> FastAPI:
     place = parts.place
     door = Door(parts.hub, place)
     where = WhereTheCountsAre(parts.database)
-    live = Live(_reader(parts, where), door.again, parts.live_limit)
+    read = _reader(parts, where)
+    live = Live(read, door.again, parts.live_limit)
     measures = Measures()
     measures.watch(live, parts.hub, parts.controller)
 
@@ -121,14 +124,14 @@ def create_app(parts: ServiceParts) -> FastAPI:
     app.add_middleware(Guard, prefix=place.prefix, measures=measures)
     register(app, place.prefix)
     app.include_router(router(parts.hub, place, States(parts.secret)))
-    _capacity(app, parts, door, live)
+    _capacity(app, _Counts(parts, live, read), door, live)
     _operations(app, parts, door, live, where, measures)
     _pages(app, place)
     app.state.live = live
     return app
 
 
-def _reader(parts: ServiceParts, where: WhereTheCountsAre) -> Callable[[], Any]:
+def _reader(parts: ServiceParts, where: WhereTheCountsAre) -> Callable[[], Awaitable[Reading]]:
     async def read() -> Reading:
         availability = await parts.desk.availability()
         try:
@@ -140,22 +143,44 @@ def _reader(parts: ServiceParts, where: WhereTheCountsAre) -> Callable[[], Any]:
     return read
 
 
-def _capacity(app: FastAPI, parts: ServiceParts, door: Door, live: Live) -> None:
-    """Add what tells the counts."""
-    visitor = Depends(door)
-    codes = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away")
-    read = _reader(parts, WhereTheCountsAre(parts.database))
+class _Counts:
+    """The counts for whoever asks."""
 
-    def titles(who: Visitor) -> Mapping[str, str]:
-        return titles_for(who.identity.person, parts.catalogue, parts.engine, hide_not_allowed=parts.hide_not_allowed)
+    def __init__(self, parts: ServiceParts, live: Live, read: Callable[[], Awaitable[Reading]]) -> None:
+        self._live = live
+        self._read = read
 
-    def picked(who: Visitor, query: _CapacityQuery) -> Mapping[str, str]:
-        found = titles(who)
-        unknown = [key for key in query.accelerator if key not in found]
+        @lru_cache(maxsize=2048)
+        def titles(person: Person) -> Mapping[str, str]:
+            return titles_for(person, parts.catalogue, parts.engine, hide_not_allowed=parts.hide_not_allowed)
+
+        self._titles = titles
+
+    async def newest(self) -> Reading:
+        """What was read a second ago for the live pages is new enough for all others."""
+        known, silent_s = self._live.reading, self._live.silent_s
+        if known is not None and silent_s is not None and silent_s < 1.5 * EVERY_S:
+            return known
+        return await self._read()
+
+    def titles(self, who: Visitor, wanted: list[str]) -> Mapping[str, str]:
+        """What somebody may see of what they want; wanting nothing means all."""
+        found = self._titles(who.identity.person)
+        return {key: title for key, title in found.items() if not wanted or key in wanted}
+
+    def check(self, who: Visitor, wanted: list[str]) -> None:
+        """Raise a Problem where something is wanted that is not there for them."""
+        found = self._titles(who.identity.person)
+        unknown = [key for key in wanted if key not in found]
         if unknown:
             detail = f"there is no accelerator {unknown[0]!r} for you"
             raise of_fields([FieldProblem(field="query.accelerator", detail=detail, legal=sorted(found))])
-        return {key: title for key, title in found.items() if not query.accelerator or key in query.accelerator}
+
+
+def _capacity(app: FastAPI, counts: _Counts, door: Door, live: Live) -> None:
+    """Add what tells the counts."""
+    visitor = Depends(door)
+    codes = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away")
 
     @app.get(
         "/api/capacity",
@@ -166,10 +191,10 @@ def _capacity(app: FastAPI, parts: ServiceParts, door: Door, live: Live) -> None
         response_description="The counts",
     )
     async def capacity(who: Annotated[Visitor, visitor], query: Annotated[_CapacityQuery, Query()]) -> Capacity:
-        """As far as it is known now; at most a second old."""
-        chosen = picked(who, query)
-        reading: Reading = await read()
-        return Capacity.model_validate(reading.of(who.identity.person.name, chosen))
+        """As it was known a second or two ago."""
+        counts.check(who, query.accelerator)
+        reading = await counts.newest()
+        return Capacity.model_validate(reading.of(who.identity.person.name, counts.titles(who, query.accelerator)))
 
     @app.get(
         "/api/capacity/events",
@@ -189,13 +214,8 @@ def _capacity(app: FastAPI, parts: ServiceParts, door: Door, live: Live) -> None
     )
     async def events(who: Annotated[Visitor, visitor], query: Annotated[_CapacityQuery, Query()]) -> Response:
         """Ends with the login, and when the service is restarted: ask again then."""
-        picked(who, query)
-        return EventStream(live, who, lambda again: _still(titles(again), query.accelerator), await read())
-
-
-def _still(titles: Mapping[str, str], wanted: list[str]) -> Mapping[str, str]:
-    """What may still be seen of what was asked for: groups change."""
-    return {key: title for key, title in titles.items() if not wanted or key in wanted}
+        counts.check(who, query.accelerator)
+        return EventStream(live, who, lambda now: counts.titles(now, query.accelerator), await counts.newest())
 
 
 def _operations(

@@ -74,7 +74,7 @@ def test_a_database_that_is_away_makes_it_unwell_until_it_is_back(world: World) 
         assert said["reasons"] == ["its database cannot be read (the log tells why)"]
         assert str(world.file) not in str(said)
         assert said["controller"]["here"] is True
-        assert world.get("/api/capacity", "ann").json()["sequence"] is None
+        wait_for(lambda: world.get("/api/capacity", "ann").json()["sequence"] is None, "the sequence to be unknown")
     finally:
         world.file.rmdir()
         for name in ("away", "away-wal", "away-shm"):
