@@ -57,6 +57,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
 
     start_timeout: int
     _session: Session | None = None
+    _exit_code = 0  # of the last session that ended by itself: JupyterHub asks more than once
     _starting = False
     _stopping = False
     _telling: asyncio.Future[None] | None = None
@@ -141,6 +142,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         self.feed.say(f"Starting {title}", 30)
         try:
             session = self._session = await start_session(order)
+            self._exit_code = 0
         except OSError as error:
             raise StartFailed(
                 "not-set-up", f"{title} could not be started on this machine.", log=f"{self._log_name}: {error}"
@@ -297,14 +299,14 @@ class LocalSpawner(LocalSettings, RequestSpawner):
             return None
         session = self._session or await self._find()
         if session is None:
-            return 0
+            return self._exit_code
         if session.alive():
             self._session = session
             await asyncio.to_thread(shorten, session.log, self.log_bytes)
             return None
-        self._session = None
+        self._session, self._exit_code = None, session.exit_code() or 0
         await self._bury(session)
-        return session.exit_code() or 0
+        return self._exit_code
 
     async def stop(self, now: bool = False) -> None:
         """End every process of the session; returns when none is left."""

@@ -150,4 +150,6 @@ class Launcher:
         if sessions:
             self._say(f"everything has ended; homes and accounts stay in {self.plan.settings.state_dir}")
         else:
-            self._say("proxy, hub, service and provider have ended; sessions that ran still do, and the next start finds them")
+            self._say(
+                "proxy, hub, service and provider have ended; sessions that ran still do, and the next start finds them"
+            )

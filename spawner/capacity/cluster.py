@@ -93,6 +93,7 @@ class ClusterState:
         if self._is_our(pod):
             self._spawns.setdefault(pod.spawn_id, set()).add(pod.key)
             self._our_uids.add(pod.uid)
+            self.dra.owner_changed(pod.uid)
         if pod.node and not pod.finished:
             self._usage.setdefault(pod.node, Usage()).change(pod, self._is_our(pod), 1)
             self._changed.add(pod.node)
@@ -104,6 +105,7 @@ class ClusterState:
             if not keys:
                 self._spawns.pop(pod.spawn_id, None)
             self._our_uids.discard(pod.uid)
+            self.dra.owner_changed(pod.uid)
         if pod.node and not pod.finished:
             usage = self._usage[pod.node]
             usage.change(pod, self._is_our(pod), -1)

@@ -48,7 +48,7 @@ class Dra:
         self._without_node: set[Pool] = set()
         self._claims: dict[str, SlimClaim] = {}
         self._holder: dict[tuple[str, str, str], str] = {}
-        self._holding_pods: Counter[str] = Counter()
+        self._claims_of: dict[str, set[str]] = defaultdict(set)
         self._selectors: dict[str, Selectors | str] = {}
         self._matches: dict[str, dict[str, frozenset[str] | str]] = {}
         self._changed: set[str] = set()
@@ -103,7 +103,8 @@ class Dra:
             self._holder[device] = new.key
             self._touch(device[:2])
         if new.devices:
-            self._holding_pods.update(new.pods)
+            for pod in new.pods:
+                self._claims_of[pod].add(new.key)
 
     def forget_claim(self, key: str) -> None:
         """Take a claim out; its devices are free."""
@@ -114,11 +115,16 @@ class Dra:
             if self._holder.get(device) == key:
                 del self._holder[device]
             self._touch(device[:2])
-        if old.devices:
-            self._holding_pods.subtract(old.pods)
-            for pod in old.pods:
-                if self._holding_pods[pod] <= 0:
-                    del self._holding_pods[pod]
+        for pod in old.pods:
+            self._claims_of[pod].discard(key)
+            if not self._claims_of[pod]:
+                del self._claims_of[pod]
+
+    def owner_changed(self, pod_uid: str) -> None:
+        """Take note that a pod has become one of ours, or is none any more: its devices change hands."""
+        for key in self._claims_of.get(pod_uid, ()):
+            for device in self._claims[key].devices:
+                self._touch(device[:2])
 
     def changed_nodes(self) -> set[str]:
         """Return the nodes whose devices may count otherwise than when this was last asked."""
@@ -160,7 +166,7 @@ class Dra:
 
     def holds(self, pod_uid: str) -> bool:
         """Return whether devices are allocated to a claim of this pod."""
-        return pod_uid in self._holding_pods
+        return pod_uid in self._claims_of
 
     def devices(self, key: str, node: str) -> Devices:
         """Return the devices of a kind that only this node has."""

@@ -15,6 +15,9 @@ def log_in(page: Page, site: Site, name: str, password: str | None = None) -> No
     page.goto(site.url)
     page.locator("input[name=login]").fill(name)
     page.locator("input[name=login]").press("Enter")
+    expect(page.locator("input[name=password]")).to_be_visible()
+    # Canaille's script (htmx) turns the one page into the other; what is typed before it has done so is lost.
+    page.wait_for_function("!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling, .htmx-added')")
     page.locator("input[name=password]").fill(password or site.accounts[name])
     page.locator("input[name=password]").press("Enter")
 

@@ -217,6 +217,7 @@ def test_the_login_at_the_service_needs_nobody(page: Page, pretend: Any) -> None
     site = pretend(login_needed=True, served=known(1))
     page.goto(site.url)
     expect(card(page, "T4")).to_contain_text("1 of 2 free", timeout=SOON)
+    expect(page.locator(".arm-as-of")).to_contain_text("live, as of", timeout=SOON)
     assert site.asked[:3] == ["/api/capacity", "/login", "/api/capacity/events"]
     expect(page).to_have_url(f"{site.url}/")
 

@@ -216,6 +216,15 @@ def test_a_claim_that_goes_leaves_its_devices_free() -> None:
     assert cluster.figures == (0, 0, 0, 0, {})
 
 
+def test_a_device_on_another_node_changes_hands_with_the_pod_of_its_claim() -> None:
+    cluster = world(claim(devices=[("n1", "d0")], pods=["u1"]))
+    assert cluster.figures == (2, 1, 0, 1, {})
+    cluster.put(mine("a", None, {}, "s1", uid="u1"))
+    assert cluster.figures == (2, 1, 1, 0, {})
+    cluster.state.forget_pod(f"{NAMESPACE}/a")
+    assert cluster.figures == (2, 1, 0, 1, {})
+
+
 def test_a_session_is_seen_when_its_pod_and_its_claim_are() -> None:
     owner = mine("a", "n1", {}, "s1", uid="u1", resourceClaims=[{"name": "devices"}])
     cluster = world(owner)
@@ -262,7 +271,7 @@ def test_any_order_of_changes_ends_in_the_count_of_what_is_there(data: st.DataOb
     pods: dict[str, Json] = {}
     there: dict[str, Json] = {}
     for _ in range(data.draw(st.integers(5, 25))):
-        match data.draw(st.integers(0, 5)):
+        match data.draw(st.integers(0, 6)):
             case 0:
                 name = data.draw(nodes)
                 there[name] = node(name, cordoned=data.draw(st.booleans()))
@@ -295,7 +304,10 @@ def test_any_order_of_changes_ends_in_the_count_of_what_is_there(data: st.DataOb
             case 4:
                 pods["a"] = mine("a", data.draw(st.one_of(st.none(), nodes)), {}, "s1", uid="u1")
                 cluster.put(pods["a"])
-            case 5 if claims:
+            case 5 if pods:
+                pods.clear()
+                cluster.state.forget_pod(f"{NAMESPACE}/a")
+            case 6 if claims:
                 name = data.draw(st.sampled_from(sorted(claims)))
                 del claims[name]
                 cluster.state.dra.forget_claim(f"{NAMESPACE}/{name}")

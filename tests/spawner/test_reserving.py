@@ -90,7 +90,8 @@ async def test_giving_back_may_fail_without_harm_and_be_repeated() -> None:
     made = at(desk)
     await made.reserve(ASKED, expires_in_s=60)
     await made.release()
-    assert desk.held and made.reservation is None
+    assert desk.held
+    assert made.reservation is None
     desk.away = False
     await made.release()
     await made.release()

@@ -24,7 +24,8 @@ COUNT = Count(
     fits_empty=(Fit(4, 32_000, 128 << 30),),
 )
 HELD = tuple(
-    Reservation(f"id-{user}", user, "", "lab", "t4", 1, 2000, 8 << 30, seen=seen) for user, seen in (("ann", True), ("ben", False))
+    Reservation(f"id-{user}", user, "", "lab", "t4", 1, 2000, 8 << 30, seen=seen)
+    for user, seen in (("ann", True), ("ben", False))
 )
 AVAILABILITY = Availability(Snapshot("kubernetes", AT, {"t4": COUNT}), True, AT, HELD)
 
