@@ -1,6 +1,6 @@
 """The form: what may be picked, as cards. Server-rendered, works without script, everything escaped.
 
-The template is compiled once a process, not once a view (KubeSpawner's form took 39-47 ms of the hub's loop).
+The template is compiled when this module is loaded, not once a view (KubeSpawner's form took 39-47 ms of the loop).
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
@@ -78,18 +77,14 @@ def render(
         The cluster makes nodes when pods wait, so that a full accelerator may be asked for.
     """
     picked = _picked(shown, selected)
-    html = (
-        _environment()
-        .get_template("form.html")
-        .render(
-            profiles=shown,
-            picked=picked,
-            server=server,
-            selected=selected if selected.get("profile", picked) == picked else {},
-            notices=notices,
-            live=None if availability is None or catalogue is None else _Live(shown, availability, catalogue, user),
-            nodes_may_appear=nodes_may_appear,
-        )
+    html = _TEMPLATE.render(
+        profiles=shown,
+        picked=picked,
+        server=server,
+        selected=selected if selected.get("profile", picked) == picked else {},
+        notices=notices,
+        live=None if availability is None or catalogue is None else _Live(shown, availability, catalogue, user),
+        nodes_may_appear=nodes_may_appear,
     )
     return Markup(html)  # noqa: S704  # rendered with autoescape on
 
@@ -167,8 +162,7 @@ class _Live:
         return placed_by_hand(self.catalogue.profiles.get(profile.key))
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+def _compiled() -> Template:
     environment = Environment(
         loader=PackageLoader("spawner"),
         autoescape=True,
@@ -179,7 +173,7 @@ def _environment() -> Environment:
     environment.globals.update(
         field=_field, unlisted_suffix=UNLISTED_SUFFIX, units=_UNITS, number=_number, value_of=_value
     )
-    return environment
+    return environment.get_template("form.html")
 
 
 def _field(profile: str, option: str) -> str:
@@ -190,3 +184,6 @@ def _number(option: str, value: Decimal | None) -> str:
     if value is None:
         return ""
     return format_memory(int(value)) if option == "memory" else format_cpu(value) if option == "cpu" else f"{value:f}"
+
+
+_TEMPLATE = _compiled()  # while the hub is loaded: it takes as long as twenty views

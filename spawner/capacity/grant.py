@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from profiles.model import Catalogue, Engine, Profile
+from profiles.offers import title_of
 from spawner.capacity import grant_text as say
 from spawner.capacity.availability import Availability, Free
 from spawner.capacity.model import Count, DeviceState, Fit
@@ -64,7 +65,7 @@ def grant(
 def _refuse_in_cluster(
     availability: Availability, wanted: Reservation, count: Count, catalogue: Catalogue, nodes_may_appear: bool
 ) -> None:
-    title = _title(wanted, catalogue)
+    title = _title(wanted, catalogue, "kubernetes")
     by_hand = placed_by_hand(catalogue.profiles.get(wanted.profile))
     if wanted.accelerator is not None and count.total == 0:
         if nodes_may_appear:
@@ -82,11 +83,11 @@ def _refuse_in_cluster(
         _refuse_what_has_no_room(availability, wanted, count, title)
 
 
-def _title(wanted: Reservation, catalogue: Catalogue) -> str:
+def _title(wanted: Reservation, catalogue: Catalogue, engine: Engine) -> str:
     if wanted.accelerator is None:
         return ""
     accelerator = catalogue.accelerators.get(wanted.accelerator)
-    return accelerator.title if accelerator is not None else wanted.accelerator
+    return title_of(accelerator, engine) if accelerator is not None else wanted.accelerator
 
 
 def placed_by_hand(profile: Profile | None) -> bool:
@@ -182,7 +183,7 @@ def _least(cards: int, demands: Sequence[tuple[int, int]]) -> int:
 
 
 def _grant_here(availability: Availability, wanted: Reservation, catalogue: Catalogue) -> Reservation:
-    title = _title(wanted, catalogue)
+    title = _title(wanted, catalogue, "local")
     count = availability.count(wanted.accelerator)
     if wanted.accelerator is None:
         if availability.fresh and count is not None:

@@ -283,23 +283,23 @@ def test_a_shared_device_is_handed_out_so_often_and_the_least_used_first() -> No
     [
         pytest.param(
             machine(card(0), card(1), held=(held("b", "ann", devices=("GPU-0",)), held("c", devices=("GPU-1",)))), 1, "full",
-            "All 2 A100 slice 1/7 are in use: 1 by others, 1 by you. Try again later, or choose another accelerator.",
+            "All 2 A100 slice 1/7 (simulated) are in use: 1 by others, 1 by you. Try again later, or choose another accelerator.",
             id="in use",
         ),
         pytest.param(
             machine(card(0), card(1, problem="ECC errors"), held=(held("c", devices=("GPU-0",)),)), 1, "full",
-            "None of the 2 A100 slice 1/7 is free: in use 1 by others; 1 cannot be used now: ECC errors. "
+            "None of the 2 A100 slice 1/7 (simulated) is free: in use 1 by others; 1 cannot be used now: ECC errors. "
             "Try again later, or choose another accelerator.",
             id="one is broken",
         ),
         pytest.param(
             machine(card(0, accelerator="else")), 1, "none-there",
-            "This machine has no A100 slice 1/7 at the moment. Choose another accelerator, or tell your administrators.",
+            "This machine has no A100 slice 1/7 (simulated) at the moment. Choose another accelerator, or tell your administrators.",
             id="none",
         ),
         pytest.param(
             machine(card(0)), 2, "does-not-fit",
-            "You asked for 2 A100 slice 1/7, but this machine has 1. Ask for fewer.",
+            "You asked for 2 A100 slice 1/7 (simulated), but this machine has 1. Ask for fewer.",
             id="more than there are",
         ),
     ],
@@ -317,7 +317,7 @@ def test_what_is_said_on_one_machine(availability: Availability, asked: int, cod
 def test_without_fresh_counts_no_device_of_this_machine_is_handed_out(availability: Availability) -> None:
     refusal = refused(availability, wish(), "local")
     assert (refusal.code, refusal.status_code) == ("capacity-unknown", 503)
-    assert refusal.text.startswith("It is not known which A100 slice 1/7 are free (")
+    assert refusal.text.startswith("It is not known which A100 slice 1/7 (simulated) are free (")
 
 
 def test_a_session_without_accelerator_needs_no_counts_on_one_machine() -> None:
