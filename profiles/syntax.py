@@ -40,13 +40,14 @@ _CHOOSE_DEVICES = frozenset(
         "NVIDIA_MIG_CONFIG_DEVICES",
         "NVIDIA_MIG_MONITOR_DEVICES",
         "NVIDIA_VISIBLE_DEVICES",
+        "ONEAPI_DEVICE_SELECTOR",
         "ROCR_VISIBLE_DEVICES",
         "TPU_VISIBLE_CHIPS",
         "TPU_VISIBLE_DEVICES",
         "ZE_AFFINITY_MASK",
     }
 )
-# Read by container runtimes and by the libraries of CUDA, ROCm, Level Zero and TPUs.
+# Read by container runtimes and by the libraries of CUDA, ROCm, oneAPI and TPUs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 # The grammar of the container distribution project (reference/reference.go): [host[:port]/]path[:tag][@digest].
