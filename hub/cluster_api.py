@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -125,6 +126,11 @@ class ClusterApi:
             content = answer.data
         except ApiException as error:
             raise _problem(error, self.name, f"{method} {path}") from error
+        except AttributeError as error:
+            # The client trips over the missing body of its own error when TLS fails (api_client.py, `e.body.decode`).
+            if not isinstance(error.__context__, ApiException):
+                raise
+            raise _problem(error.__context__, self.name, f"{method} {path}") from error
         except (HTTPError, OSError) as error:
             raise Away(f"The API server of {self.name} does not answer: {_one_line(error)}.") from error
         try:
@@ -138,12 +144,21 @@ def _one_line(text: object) -> str:
     return _CONTROL.sub(" ", str(text)).strip()[:400].rstrip(".")
 
 
+def _is_distrust(error: BaseException | None) -> bool:
+    """Return whether a certificate that cannot be verified is the cause."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _problem(error: Any, name: str, asked: str) -> ApiProblem:
     """An answer that is no success, as a sentence."""
     said = _message(error)
     match error.status:
-        case 0:
-            return ApiProblem(f"The API server of {name} cannot be trusted or reached: {_one_line(said)}.")
+        case 0 if _is_distrust(error):
+            return ApiProblem(f"The API server of {name} cannot be trusted: {_one_line(said)}.")
+        case 0:  # the connection ended in the handshake, as when the server goes away
+            return Away(f"The API server of {name} does not answer: {_one_line(said)}.")
         case 401:
             return ApiProblem(f"The API server of {name} does not accept these credentials; log in to it again.")
         case 403:

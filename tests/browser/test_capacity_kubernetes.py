@@ -34,7 +34,7 @@ def catalogue(image: str) -> dict[str, object]:
     options = {
         "image": "base",
         "accelerator": ["none", "card"],
-        "cpu": {"min": 0.1, "max": 64, "default": 0.1},
+        "cpu": {"min": 0.1, "max": 64, "default": 0.5},
         "memory": {"choices": ["512Mi", "1Gi"], "default": "512Mi"},
     }
     return {
@@ -147,7 +147,7 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, hub: Serv
         said = watcher.locator("#arm-why").inner_text()
         refused = hub.request_start("wanda", profile="jupyterlab", accelerator="card", cpu="60")
         assert (refused.status_code, refused.json()["message"]) == (409, said)
-        watcher.get_by_label("CPU cores").fill("0.1")
+        watcher.get_by_label("CPU cores").fill("0.5")
         start(watcher)
     for name in ("viktor", "wanda"):
         hub.stop(name)
