@@ -36,9 +36,11 @@ def site() -> Iterator[Site]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium; ended after each module, for Playwright keeps an event loop running in this thread, and tests
+    of another module may want one of their own.
+    """
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium.path(), args=QUIET)
         yield started
