@@ -1,5 +1,6 @@
 """Accelerators: what hardware there is, how much of a card each is, how each engine hands it out."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
@@ -132,21 +133,24 @@ class Simulated(Part):
 def _share(value: object) -> Decimal:
     """`1`, `0.5` or `3/7`."""
     top, slash, bottom = str(value).partition("/")
-    plain = isinstance(value, Decimal) or str(value).replace("/", "").replace(".", "").isascii()
     try:
-        if isinstance(value, bool) or not plain or "_" in str(value):
+        if isinstance(value, bool) or (isinstance(value, str) and not _SHARE_TEXT.fullmatch(value)):
             raise InvalidOperation
         share = Decimal(top) / Decimal(bottom) if slash else Decimal(top)
     except (InvalidOperation, ZeroDivisionError):
         raise SyntaxProblem(f"{syntax.shown(value)} is no share of a card: write one such as 1, 0.5 or 3/7") from None
     if not (share.is_finite() and 0 < share <= 1):
         raise SyntaxProblem(f"{syntax.shown(value)} is no share of a card: it must be above 0 and at most 1")
+    if share < _LEAST_SHARE:
+        raise SyntaxProblem(f"{syntax.shown(value)} is no share of a card: the smallest is {_LEAST_SHARE}")
     return share
 
 
+_SHARE_TEXT = re.compile(r"[0-9]*\.?[0-9]+(/[0-9]+)?", re.ASCII)
+_LEAST_SHARE = Decimal("0.0001")  # what is less would be lost in sums of what was used
 _SHARE_SCHEMA = {
     "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        {"type": "number", "minimum": 0.0001, "maximum": 1},
         {"type": "string", "pattern": "^[0-9]*\\.?[0-9]+(/[0-9]+)?$"},
     ]
 }

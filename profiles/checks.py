@@ -77,9 +77,13 @@ def check_count(path: Path, profile: Profile, accelerators: Mapping[str, Acceler
     keys = [key for key in (options.accelerator.choices if options.accelerator else ()) if key in accelerators]
     most = {key: _most_anywhere(accelerators[key]) for key in keys}
     known = [number for number in most.values() if number is not None]
-    if options.count is None or not known or len(known) < len(most):
+    if options.count is None or not known:
         return
-    limit = max(known)
+    limit = max(known) if len(known) == len(most) else None
+    if limit is None or any(choice <= limit for choice in options.count.choices or (options.count.default,)):
+        yield from _too_few(path, profile, most)
+    if limit is None:
+        return
     text = (
         f"is more than any accelerator of this profile has: {', '.join(f'{key} at most {most[key]}' for key in keys)}"
     )
@@ -89,6 +93,24 @@ def check_count(path: Path, profile: Profile, accelerators: Mapping[str, Acceler
             yield (*here, "choices", index), f"{choice:f} {text}"
     if options.count.maximum is not None and options.count.maximum > limit:
         yield (*here, "max"), f"{options.count.maximum:f} {text}"
+
+
+def _too_few(path: Path, profile: Profile, most: Mapping[str, int | None]) -> Found:
+    """Accelerators of which a session can never have what it must ask for, and a default that is always refused."""
+    cards, count = profile.options.accelerator, profile.options.count
+    if cards is None or count is None:
+        return
+    least = min(count.choices) if count.choices else count.minimum
+    for index, key in enumerate(cards.choices):
+        has = most.get(key)
+        if has is None:
+            continue
+        if least is not None and least > has:
+            text = f"a session has at most {has} {key}, and this profile lets nobody ask for fewer than {least:f}"
+            yield (*path, "options", "accelerator", "choices", index), text
+        elif key == cards.default and count.default > has:
+            text = f"the default of {count.default:f} is refused with {key}, the default accelerator: at most {has}"
+            yield (*path, "options", "count", "default"), text
 
 
 def _most_anywhere(card: Accelerator) -> int | None:

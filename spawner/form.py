@@ -121,7 +121,7 @@ class _Live:
             for option in profile.options:
                 if option.key == "accelerator":
                     yield from (
-                        (offer.key, self.catalogue.accelerators[offer.key].title)
+                        (offer.key, offer.title)
                         for offer in option.offers
                         if offer.reason is None and offer.key != NO_ACCELERATOR
                     )
@@ -154,7 +154,7 @@ class _Live:
         if picked == NO_ACCELERATOR or picked not in self.catalogue.accelerators:
             return fits_line(self.availability, None, "", 0)
         count = values.get("count", "1")
-        title = self.catalogue.accelerators[picked].title
+        title = dict(self._titles()).get(picked, self.catalogue.accelerators[picked].title)
         return fits_line(self.availability, picked, title, int(count) if count.isdecimal() else 1)
 
     def by_hand(self, profile: ProfileOffer) -> bool:

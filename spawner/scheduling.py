@@ -29,7 +29,7 @@ Why = Literal[
 
 _SUMMARY = re.compile(r"(\d+)/(\d+) nodes are available:?\s*")
 _COUNTED = re.compile(r"(\d+) (.+)")
-_INSUFFICIENT = re.compile(r"Insufficient (\S+)")
+_INSUFFICIENT = re.compile(r"Insufficient (\S+?)(?=[.,]?(?:\s|$))")  # since 1.34 more may follow the full stop
 _TAINTED = "had untolerated taint"
 _TAINT = re.compile(rf"{_TAINTED}\(?s?\)? ?\{{([^:}}]+)")  # Kubernetes 1.34 does not name the taint any more
 _OF_KUBERNETES = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")

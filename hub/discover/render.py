@@ -49,7 +49,7 @@ def section(inventory: Inventory) -> str:
 def catalogue(inventory: Inventory, reference: str) -> str:
     """Return a whole catalogue: what was found, one image (`reference`) and one profile that offers all of it."""
     good, bad = _checked(inventory)
-    choices = ", ".join(["none", *(key for key, _, _ in good)])
+    choices = ", ".join(["none", *(_scalar(key) for key, _, _ in good)])
     rest = _REST.format(reference=_scalar(reference)) + f"      accelerator: [{choices}]\n"
     return "".join(f"{line}\n" for line in _section(good, bad, inventory)) + rest
 

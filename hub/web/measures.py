@@ -79,7 +79,7 @@ class _Capacity(Collector):
             return
         if reading.availability.as_of is not None:
             age = GaugeMetricFamily("armillary_capacity_age_seconds", "Seconds since the counts were known to be true.")
-            age.add_metric([], (datetime.now(UTC) - reading.availability.as_of).total_seconds())
+            age.add_metric([], max(0.0, (datetime.now(UTC) - reading.availability.as_of).total_seconds()))
             yield age
         held = GaugeMetricFamily("armillary_reservations", "Starts and sessions that hold something.")
         held.add_metric([], len(reading.availability.reservations))

@@ -89,6 +89,16 @@ def test_the_whole_catalogue_offers_everything() -> None:
     assert len(read.accelerators) == 14
 
 
+@pytest.mark.parametrize("product", ["Quadro-4000", "on", "null", "No", "1e3", "0x10"])
+def test_names_that_yaml_would_read_as_something_else_stay_names(product: str) -> None:
+    card = node("odd", {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": "1"}, {"nvidia.com/gpu": "1"})
+    read = loads(catalogue(look([card]), "example.org/lab:1"))
+    (profile,) = read.profiles.values()
+    assert profile.options.accelerator is not None
+    assert tuple(profile.options.accelerator.choices) == ("none", *read.accelerators)
+    assert len(read.accelerators) == 1
+
+
 def test_the_inventory_of_the_predecessor_is_found_as_the_shipped_catalogue_describes_it() -> None:
     shipped = loads((Path(cli.__file__).parents[1] / "profiles" / "catalogue.yaml").read_text()).accelerators
     here = found(*inventory.nodes())

@@ -141,6 +141,9 @@ def start_controllers(programs: Path, authority: Authority) -> None:
             f"--cluster-signing-key-file={authority.folder / 'ca.key'}",
             f"--cluster-cidr={network.PODS}",
             f"--flex-volume-plugin-dir={cache.run_folder() / 'flexvolume'}",
+            # Simulated nodes renew their leases every 5 minutes (tests/lab/kwok.py); a node that is not heard of for 50 s,
+            # the default, would be called lost on a busy machine, and its pods with it.
+            "--node-monitor-grace-period=30m",
         ],
     )
     scheduler = authority.kubeconfig("scheduler", SERVER, "system:kube-scheduler")

@@ -241,6 +241,20 @@ def test_other_variables_of_the_libraries_may_be_set() -> None:
             "4 is more than any accelerator of this profile has: a at most 3, b at most 2",
             id="several",
         ),
+        pytest.param(
+            ["a: {title: A, per_node: 4}", "b: {title: B, per_node: 1}"],
+            "accelerator: [a, b], count: [2, 4]",
+            "accelerator[1]",
+            "a session has at most 1 b, and this profile lets nobody ask for fewer than 2",
+            id="too few of one",
+        ),
+        pytest.param(
+            ["a: {title: A, per_node: 1}", "b: {title: B, per_node: 4}"],
+            "accelerator: [a, b], count: {choices: [1, 2, 4], default: 2}",
+            "count.default",
+            "the default of 2 is refused with a, the default accelerator: at most 1",
+            id="default",
+        ),
     ],
 )
 def test_a_count_that_nobody_can_have(cards: list[str], option: str, place: str, said: str) -> None:
@@ -323,7 +337,11 @@ def test_the_same_slice_on_both(resource: str, mig: str) -> None:
         ("local: {product: NVIDIA L4}, simulated: {count: 1}", "simulated", "is real (`local`) and simulated at once"),
         ("per_node: 0", "per_node", "greater than or equal to 1"),
         ("share: 1.01", "share", "1.01 is no share of a card: it must be above 0 and at most 1"),
-        ("share: -1/7", "share", "must be above 0 and at most 1"),
+        ("share: -1/7", "share", "is no share of a card: write one such as 1, 0.5 or 3/7"),
+        ("share: -1/-1", "share", "is no share of a card: write one such as 1, 0.5 or 3/7"),
+        ("share: 1e999999999/1e999999999", "share", "is no share of a card: write one such as"),
+        ("share: 1e-400", "share", "is no share of a card"),
+        ("share: 0.00001", "share", "is no share of a card: the smallest is 0.0001"),
         ("kubernetes: {resource: nvidia.com/gpu, dra: {device_class: x.y}}", "kubernetes", "write one of `resource`"),
         ("kubernetes: {dra: {device_class: 'X Y'}}", "kubernetes.dra.device_class", "is no Kubernetes name"),
         ("kubernetes: {resource: cpu}", "kubernetes.resource", "it has no domain"),

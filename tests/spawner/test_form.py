@@ -4,10 +4,13 @@ import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import profiles
+from profiles.loader import load
 from profiles.offers import offers
 from spawner.capacity.availability import Availability
 from spawner.capacity.model import Count, Fit, Snapshot
@@ -142,6 +145,23 @@ def test_each_card_says_what_is_free() -> None:
     assert "3 of 21 free" in text
     assert "as of 15:00:07 UTC" in text
     assert "Fits beside one T4 now: up to 14 CPU cores and 90 GiB." in text
+
+
+def test_a_simulated_accelerator_is_called_so_wherever_its_title_is() -> None:
+    made = load(Path(profiles.__file__).parent / "catalogue.yaml")
+    offered = offers(made, ANN, "local")
+    accelerators = {offer.key for one in offered for option in one.options for offer in option.offers} & {"t4", "u55c"}
+    (profile, *_) = [
+        one.key for one in offered if any("t4" in [o.key for o in option.offers] for option in one.options)
+    ]
+    known = counted(fresh=True, **dict.fromkeys(accelerators, Count(2, 2, fits_now=ROOM, fits_empty=ROOM)))
+    picked = {"profile": profile, "accelerator": "t4"}
+    html = str(render(offered, selected=picked, notices=[], catalogue=made, availability=known, user="ann"))
+    counts = re.search(r'id="arm-counts">(.*?)</script>', html)
+    assert counts is not None
+    said = json.loads(counts[1])["accelerators"]
+    assert all(one["title"].endswith("(simulated)") for key, one in said.items() if key != "none")
+    assert "(simulated): up to 14 CPU cores" in text_of(html) or "(simulated) now: up to 14 CPU cores" in text_of(html)
 
 
 def test_what_may_not_be_picked_has_no_count() -> None:

@@ -43,6 +43,16 @@ def test_hopeless_is_only_what_stays_true_when_all_others_have_left(message: str
     assert (found.why, found.hopeless) == (why, hopeless)
 
 
+@pytest.mark.parametrize(
+    "end", ["", ".", ". ", ". no new claims to deallocate, preemption: 0/1 nodes are available: 1 x."]
+)
+@pytest.mark.parametrize("resource", ["cpu", "memory", "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"])
+def test_what_is_lacking_is_named_whatever_follows(resource: str, end: str) -> None:
+    assert verdict(f"0/1 nodes are available: 1 Insufficient {resource}{end}").lacking == (resource,)
+    both = verdict(f"0/2 nodes are available: 1 Insufficient {resource}, 2 Insufficient pods{end}")
+    assert both.lacking == (resource, "pods")
+
+
 @given(st.text(max_size=300))
 def test_any_text_gives_a_verdict_and_what_is_not_understood_is_not_hopeless(text: str) -> None:
     found = verdict(text)
