@@ -14,6 +14,7 @@ from hub.mig.holder import Holder
 from hub.mig.hub_api import HubAccess, HubProblem
 from hub.mig.occupants import Occupant
 from hub.mig.patience import Say
+from hub.mig.record import told_of
 
 __all__ = ["Drain", "NotDrained"]
 
@@ -58,33 +59,41 @@ class Drain:
         Lost
             Another run took the node over.
         """
-        there = self.occupants()
-        if not there:
-            return
-        stop_at = self._announced(grace_s)
-        self._wait(stop_at)
-        self._stop()
-
-    def _announced(self, grace_s: float) -> datetime:
-        """When all are stopped: as an earlier run told them, else after the grace, which is remembered first."""
-        wanted = datetime.now(UTC) + timedelta(seconds=grace_s)
-        node = self.holder.change(
-            lambda _, record: (record.but(stop_at=record.stop_at or wanted.isoformat(timespec="seconds")), {})
-        )
-        return datetime.fromisoformat(self.holder.own(node).stop_at)
-
-    def _wait(self, stop_at: datetime) -> None:
-        told: set[str] = set()
+        told: dict[str, datetime] = {}
+        since: dict[str, float] = {}
+        asked: dict[str, float] = {}
         while there := self.occupants():
-            for one in there:
-                if one.uid not in told:
-                    self._tell(one, stop_at)
-                    told.add(one.uid)
+            self._announce(there, told, grace_s)
+            due = [one for one in there if told[one.uid] <= datetime.now(UTC)]
+            for one in due:
+                since.setdefault(one.uid, time.monotonic())
+                if time.monotonic() - asked.get(one.uid, -_AGAIN_S) >= _AGAIN_S:
+                    self.holder.alive()  # whoever was taken over stops nobody any more
+                    asked[one.uid] = time.monotonic()
+                    self._stop_one(one)
             self.holder.alive()
-            left = (stop_at - datetime.now(UTC)).total_seconds()
-            if left <= 0:
-                return
-            time.sleep(min(_LOOK_S, left))
+            late = [one for one in due if time.monotonic() - since[one.uid] > self.timeout_s]
+            if late:
+                raise NotDrained(f"Still there after {self.timeout_s:.0f} s: {_listed(late)}.")
+            time.sleep(_LOOK_S)
+        if told:
+            self.say(f"Nobody has a card of {self.node} any more.")
+
+    def _announce(self, there: Iterable[Occupant], told: dict[str, datetime], grace_s: float) -> None:
+        """Tell those who are not told yet: the time that an earlier run told them, else one after the whole grace.
+
+        Remembered only once they are told, so that nobody is stopped at a time that was told to others.
+        """
+        new = [one for one in there if one.uid not in told]
+        if not new:
+            return
+        before = told_of(self.holder.alive())
+        for one in new:
+            told[one.uid] = before.get(one.uid) or datetime.now(UTC) + timedelta(seconds=grace_s)
+            self._tell(one, told[one.uid])
+        if any(one.uid not in before for one in new):
+            here = {one.uid: told[one.uid] for one in there}
+            self.holder.change(lambda _, record: (record.but(told=here), {}))
 
     def _tell(self, one: Occupant, stop_at: datetime) -> None:
         when = f"{stop_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -113,21 +122,6 @@ class Drain:
             return  # an earlier run told them
         except (Forbidden, NotFound) as problem:
             self.say(f"No event could be made for it: {problem}")
-
-    def _stop(self) -> None:
-        until = time.monotonic() + self.timeout_s
-        asked: dict[str, float] = {}
-        while there := self.occupants():
-            for one in there:
-                if time.monotonic() - asked.get(one.uid, -_AGAIN_S) >= _AGAIN_S:
-                    self.holder.alive()  # whoever was taken over stops nobody any more
-                    asked[one.uid] = time.monotonic()
-                    self._stop_one(one)
-            self.holder.alive()
-            if time.monotonic() > until:
-                raise NotDrained(f"Still there after {self.timeout_s:.0f} s: {_listed(there)}.")
-            time.sleep(_LOOK_S)
-        self.say(f"Nobody has a card of {self.node} any more.")
 
     def _stop_one(self, one: Occupant) -> None:
         if one.session and self.hub is not None and one.namespace == self.hub.namespace and one.user:

@@ -13,7 +13,7 @@ from typing import Any
 from hub.cluster_api import ApiProblem, Away, ClusterApi, Conflict, Json
 from hub.mig.names import CONFIG, RECORD
 from hub.mig.patience import Say
-from hub.mig.record import Record, me, record_of, surely_gone
+from hub.mig.record import Record, me, record_of, surely_gone, told_of
 from hub.mig.view import node_path
 
 __all__ = ["Holder", "Lost", "Taken"]
@@ -82,7 +82,7 @@ class Holder:
 
     def _begun(self, node: Json, before: Record | None, layout: str) -> Record:
         if before is not None:
-            return before.but(holder=self._id, layout=layout)
+            return before.but(holder=self._id, layout=layout, told=told_of(node))
         labels = node["metadata"].get("labels") or {}
         cordoned = bool((node.get("spec") or {}).get("unschedulable"))
         return Record(layout, labels.get(CONFIG, ""), cordoned, self._id, 1)

@@ -10,7 +10,7 @@ from hub.discover.finding import plain
 from hub.mig.layout import Layout, offers, unread
 from hub.mig.names import BUSY, CAPABLE, PRODUCT, STRATEGY
 from hub.mig.occupants import Occupant
-from hub.mig.record import record_of
+from hub.mig.record import record_of, told_of
 from hub.mig.view import Manager, View
 from profiles.wording import did_you_mean
 
@@ -53,7 +53,10 @@ class Plan:
         yield f"Now: {_asked(view)}; it offers {offered_text(view.node)}."
         yield f"Asked for: {self.wanted}{f': {self.layout} on each card' if _counted(self.layout) else ''}."
         yield from _unfinished(view)
-        yield from (f"Would stop: {one}." for one in self.stops)
+        told = told_of(view.node)
+        for one in self.stops:
+            when = f"; it was told: at {told[one.uid]:%Y-%m-%d %H:%M:%S %Z}" if one.uid in told else ""
+            yield f"Would stop: {one}{when}."
         yield from (f"Goes on: {one}." for one in self.stays)
         if not self.stops:
             yield "Nothing would be stopped."

@@ -6,15 +6,16 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from hub.mig.names import RECORD
 
-__all__ = ["Record", "me", "record_of", "surely_gone"]
+__all__ = ["Record", "me", "record_of", "surely_gone", "told_of"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Record:
         Who works on it now; empty: nobody. `renewed` counts up while they live.
     asked
         What the label was last set to since the change was begun; empty: it was not touched.
-    stop_at
-        When sessions were told that they end, as an ISO time in UTC; empty: they were not told.
+    told
+        When each pod was told that it is stopped, by its uid; who is not named was told nothing.
     """
 
     layout: str
@@ -43,7 +44,7 @@ class Record:
     holder: str = ""
     renewed: int = 0
     asked: str = ""
-    stop_at: str = ""
+    told: dict[str, AwareDatetime] = field(default_factory=dict)
 
     def as_annotation(self) -> str:
         """Return what is written to the node."""
@@ -64,6 +65,16 @@ def record_of(node: Mapping[str, Any]) -> Record | None:
         return _RECORD.validate_json(text) if text else None
     except ValidationError:
         return None
+
+
+def told_of(node: Mapping[str, Any]) -> dict[str, datetime]:
+    """Return when pods were told that they are stopped, by their uid, as far as that still holds.
+
+    Who makes a node schedulable again by hand has called it off.
+    """
+    record = record_of(node)
+    cordoned = (node.get("spec") or {}).get("unschedulable")
+    return dict(record.told) if record is not None and cordoned else {}
 
 
 def me() -> str:

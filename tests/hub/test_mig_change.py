@@ -163,13 +163,47 @@ def test_a_drain_warns_each_pod_by_an_event_and_stops_it_only_then() -> None:
 
 
 def test_the_time_that_was_announced_is_kept_by_the_next_run() -> None:
-    early = datetime.now(UTC).isoformat(timespec="seconds")
-    begun = Record("all-1g.5gb", "all-disabled", cordoned=False, stop_at=early).as_annotation()
+    begun = Record("all-1g.5gb", "all-disabled", cordoned=False, told={"uid-a": datetime.now(UTC)}).as_annotation()
     api = FakeApi(mig_node(annotations={RECORD: begun}), manager_pod(), session("a", "alice", "a100"))
     api.node["spec"]["unschedulable"] = True
     Manager(api)
+    assert "was told: at 20" in "\n".join(make_plan(look(api, "gpu-1"), "all-1g.5gb").lines())
     assert "is ended by deleting its pod" in Run(api, drain=True, grace_s=100_000)()
     assert is_finished(api)
+
+
+@pytest.mark.parametrize("uncordoned", [True, False], ids=["called-off-by-hand", "told-to-another-only"])
+def test_a_time_that_was_told_to_others_or_called_off_stops_nobody(uncordoned: bool) -> None:
+    """Each has the whole grace from the warning to the stop, whatever an earlier run told whom."""
+    told = {"uid-a" if uncordoned else "uid-of-before": datetime(2026, 1, 1, tzinfo=UTC)}
+    begun = Record("all-1g.5gb", "all-disabled", cordoned=False, told=told).as_annotation()
+    api = FakeApi(mig_node(annotations={RECORD: begun}), manager_pod(), session("a", "alice", "a100"))
+    api.node["spec"] = {} if uncordoned else {"unschedulable": True}
+    Manager(api)
+    assert "was told" not in "\n".join(make_plan(look(api, "gpu-1"), "all-1g.5gb").lines())
+    run = Run(api, drain=True, grace_s=1000.0)
+    begins, looks = datetime.now(UTC), list[str]()
+
+    class Enough(Exception):
+        pass
+
+    plain = api.before
+
+    def leave(method: str, path: str) -> None:
+        plain(method, path)
+        looks.append(method)
+        assert method != "DELETE"
+        if len(looks) > 60:
+            raise Enough
+
+    api.before = leave
+    with pytest.raises(Enough):
+        run()
+    record = record_of(api.node)
+    assert record is not None
+    assert set(record.told) == {"uid-a"}
+    assert (record.told["uid-a"] - begins).total_seconds() >= 1000.0
+    assert f"{record.told['uid-a']:%Y-%m-%d %H:%M:%S}" in api.events[0]["message"]
 
 
 def test_a_pod_of_the_same_name_that_came_after_is_not_stopped() -> None:
