@@ -6,8 +6,7 @@ for. Knows no API: `spawner.capacity.watch` feeds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 from profiles.model import NO_ACCELERATOR, Catalogue
 from spawner.capacity.count import (
@@ -181,30 +180,39 @@ class ClusterState:
         if unknown:
             return Count(unknown=unknown)
         rest = Sum()
-        for part, devices in self.dra.shared(kind.key):
+        parts = tuple(self.dra.shared(kind.key))
+        for part, devices in parts:
             self._add_shared(rest, kind, part, devices)
+        if parts:
+            self._add_room(rest, kind, parts)
         return together(local, rest.count())
 
     def _add_shared(self, total: Sum, kind: Kind, part: SlimSlice, devices: Devices) -> None:
-        """Add a slice's devices once, and the room for them on each node that reaches them."""
-        whys = []
-        for name, node in self.nodes.items():
-            if not (kind.on(node.labels) and part.reaches(name, node.labels)):
-                continue
-            usage = self._usage.get(name, NOTHING)
-            whys.append(held_back(kind, node, usage))
-            own = self._tallies[name].get(kind.key)
-            with_own = replace(
-                devices,
-                offered=devices.offered + (own.free if own else 0),
-                whole=devices.whole + (own.empty.count if own and own.empty else 0),
-            )
-            found = tally(kind, node, usage, with_own)
-            if found is not None:
-                total.add(Tally(0, 0, 0, (), found.now, found.empty))
+        """Add a slice's devices once, however many nodes reach them."""
+        whys = [
+            held_back(kind, node, self._usage.get(name, NOTHING))
+            for name, node in self.nodes.items()
+            if kind.on(node.labels) and part.reaches(name, node.labels)
+        ]
         if not whys:
             return  # no node of this kind reaches them
         left = devices.offered - devices.by_us - devices.by_others
         why = "" if "" in whys else whys[0]
         held = (*devices.withheld, (why, left)) if why and left else devices.withheld
         total.add(Tally(0 if why else left, devices.by_us, devices.by_others, held, None, None))
+
+    def _add_room(self, total: Sum, kind: Kind, parts: Sequence[tuple[SlimSlice, Devices]]) -> None:
+        """Add the room on each node for its own devices and all that it reaches: one claim takes them together."""
+        for name, node in self.nodes.items():
+            reached = [devices for part, devices in parts if part.reaches(name, node.labels)]
+            if not reached or not kind.on(node.labels):
+                continue
+            own = self._tallies[name].get(kind.key)
+            with_own = Devices(
+                sum(devices.offered for devices in reached) + (own.free if own else 0),
+                sum(devices.whole for devices in reached) + (own.empty.count if own and own.empty else 0),
+                by_others=sum(devices.by_us + devices.by_others for devices in reached),
+            )
+            found = tally(kind, node, self._usage.get(name, NOTHING), with_own)
+            if found is not None:
+                total.add(Tally(0, 0, 0, (), found.now, found.empty))

@@ -70,16 +70,21 @@ def expected(
     result = Expected()
     device = device or {}
     pods, slices, claims = list(pods), list(slices), list(claims)
+    of_kind: list[Json] = []
     for node in nodes:
         labels = node["metadata"].get("labels") or {}
         if any(labels.get(key) not in _list(values) for key, values in (device.get("node_labels") or {}).items()):
             continue
+        of_kind.append(node)
         here = [pod for pod in pods if pod["spec"].get("nodeName") == node["metadata"]["name"] and not _over(pod)]
         if "dra" in device:
             assert matches is not None
             _devices(result, device, node, here, pods, slices, claims, namespace, matches)
         else:
             _plugin(result, device, node, here, namespace)
+    if "dra" in device:
+        assert matches is not None
+        _shared(result, device, of_kind, pods, slices, claims, namespace, matches)
     return result.as_tuple()
 
 
@@ -128,38 +133,88 @@ def _devices(
     free = whole = 0
     for part in slices:
         spec = part["spec"]
-        newest = max(
-            other["spec"]["pool"]["generation"]
-            for other in slices
-            if (other["spec"]["driver"], other["spec"]["pool"]["name"]) == (spec["driver"], spec["pool"]["name"])
-        )
-        if spec.get("nodeName") != node["metadata"]["name"] or spec["pool"]["generation"] != newest:
-            continue
-        for one in spec.get("devices") or []:
-            if not matches(one, spec["driver"]):
-                continue
-            holder = _holder(claims, (spec["driver"], spec["pool"]["name"], one["name"]))
-            taint = next((t["key"] for t in one.get("taints") or [] if t["effect"] in ("NoSchedule", "NoExecute")), "")
-            whole += not taint
-            if holder is not None:
-                users = {user["uid"] for user in (holder["status"].get("reservedFor") or [])}
-                users |= {owner["uid"] for owner in holder["metadata"].get("ownerReferences") or []}
-                mine = holder["metadata"]["namespace"] == namespace and any(
-                    ours(pod, namespace) and pod["metadata"]["uid"] in users for pod in pods
-                )
-                result.by_us += mine
-                result.by_others += not mine
-            elif taint:
-                result.hold(f"tainted ({taint})", 1)
-            elif why:
-                result.hold(why, 1)
-            else:
-                free += 1
+        if spec.get("nodeName") == node["metadata"]["name"] and _newest(part, slices):
+            states = _states(part, pods, claims, namespace, matches)
+            free += _take(result, states, why)
+            whole += sum(not tainted for tainted, _ in states)
     result.free += free
+    for part in slices:  # a claim takes those of the network together with the node's own
+        if part["spec"].get("allNodes") and _newest(part, slices):
+            states = _states(part, pods, claims, namespace, matches)
+            free += 0 if why else sum(tainted == who == "" for tainted, who in states)
+            whole += sum(not tainted for tainted, _ in states)
     if free:
         result.now.add((free, *_left(node, here)))
     if whole and not lasting_taint(node, device.get("tolerations") or []):
         result.empty.add((whole, *_left(node, [])))
+
+
+def _shared(
+    result: Expected,
+    device: Json,
+    nodes: list[Json],
+    pods: list[Json],
+    slices: list[Json],
+    claims: list[Json],
+    namespace: str,
+    matches: Matches,
+) -> None:
+    """Count the devices that all nodes reach, once."""
+    whys = []
+    for node in nodes:
+        here = [pod for pod in pods if pod["spec"].get("nodeName") == node["metadata"]["name"] and not _over(pod)]
+        whys.append(trouble(node, here, device.get("tolerations") or []))
+    for part in slices:
+        if whys and part["spec"].get("allNodes") and _newest(part, slices):
+            states = _states(part, pods, claims, namespace, matches)
+            result.free += _take(result, states, "" if "" in whys else whys[0])
+
+
+def _newest(part: Json, slices: list[Json]) -> bool:
+    spec = part["spec"]
+    return bool(
+        spec["pool"]["generation"]
+        == max(
+            other["spec"]["pool"]["generation"]
+            for other in slices
+            if (other["spec"]["driver"], other["spec"]["pool"]["name"]) == (spec["driver"], spec["pool"]["name"])
+        )
+    )
+
+
+def _states(
+    part: Json, pods: list[Json], claims: list[Json], namespace: str, matches: Matches
+) -> list[tuple[str, str]]:
+    """Return of each device that is one how it is tainted, and who has it: `us`, `others` or nobody."""
+    states = []
+    spec = part["spec"]
+    for one in spec.get("devices") or []:
+        if not matches(one, spec["driver"]):
+            continue
+        holder = _holder(claims, (spec["driver"], spec["pool"]["name"], one["name"]))
+        taint = next((t["key"] for t in one.get("taints") or [] if t["effect"] in ("NoSchedule", "NoExecute")), "")
+        who = ""
+        if holder is not None:
+            users = {user["uid"] for user in (holder["status"].get("reservedFor") or [])}
+            users |= {owner["uid"] for owner in holder["metadata"].get("ownerReferences") or []}
+            mine = holder["metadata"]["namespace"] == namespace and any(
+                ours(pod, namespace) and pod["metadata"]["uid"] in users for pod in pods
+            )
+            who = "us" if mine else "others"
+        states.append((f"tainted ({taint})" if taint else "", who))
+    return states
+
+
+def _take(result: Expected, states: list[tuple[str, str]], why: str) -> int:
+    """Take over who has devices and which are held back; return how many are free."""
+    free = 0
+    for tainted, who in states:
+        result.by_us += who == "us"
+        result.by_others += who == "others"
+        if not who and (tainted or why):
+            result.hold(tainted or why, 1)
+        free += not (who or tainted or why)
+    return free
 
 
 def _holder(claims: list[Json], device: tuple[str, str, str]) -> Json | None:

@@ -260,6 +260,23 @@ def test_devices_of_all_nodes() -> None:
     assert cluster.figures == (1, 1, 0, 0, {})
 
 
+def test_a_request_takes_the_devices_of_several_shared_slices_together() -> None:
+    def part(name: str, *devices: str) -> Json:
+        return resource_slice(name, [device(one) for one in devices], on=None, pool="net", slices=2, allNodes=True)
+
+    cluster = Cluster().put(
+        device_class(), node("n1"), node("n2"), part("s1", "d0", "d1"), part("s2", "d2", "d3"),
+        resource_slice("own", [device("d0")], on="n2"),
+    )  # fmt: skip
+    assert cluster.figures == (5, 5, 0, 0, {})
+    assert {fit.count for fit in cluster.count.fits_now} == {5}
+    assert {fit.count for fit in cluster.count.fits_empty} == {5}
+    cluster.put(claim(devices=[("net", "d0"), ("net", "d1"), ("net", "d2"), ("net", "d3")]))
+    assert cluster.figures == (5, 1, 0, 4, {})
+    assert {fit.count for fit in cluster.count.fits_now} == {1}
+    assert {fit.count for fit in cluster.count.fits_empty} == {5}, "larger requests fit once they are given back"
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_order_of_changes_ends_in_the_count_of_what_is_there(data: st.DataObject) -> None:
@@ -281,7 +298,10 @@ def test_any_order_of_changes_ends_in_the_count_of_what_is_there(data: st.DataOb
                 taints = data.draw(st.sampled_from([[], [{"key": "xid", "effect": "NoSchedule"}]]))
                 devices = [device(one, model, taints=taints) for one in data.draw(st.lists(names, unique=True))]
                 name = f"slice-{on}"
-                slices[name] = resource_slice(name, devices, on=on, generation=data.draw(st.integers(1, 2)))
+                where: Json = {"on": on}
+                if data.draw(st.booleans()):
+                    name, where = f"net-{on}", {"on": None, "allNodes": True}
+                slices[name] = resource_slice(name, devices, generation=data.draw(st.integers(1, 2)), **where)
                 cluster.put(slices[name])
             case 2 if slices:
                 name = data.draw(st.sampled_from(sorted(slices)))
@@ -290,7 +310,7 @@ def test_any_order_of_changes_ends_in_the_count_of_what_is_there(data: st.DataOb
             case 3:
                 free = [
                     (on, one)
-                    for on in ("n1", "n2")
+                    for on in ("n1", "n2", "net-n1", "net-n2")
                     for one in ("d0", "d1", "d2")
                     if not any((on, one) in taken(other) for key, other in claims.items() if key != "c1")
                 ]
