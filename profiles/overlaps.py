@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from profiles.document import Path
 from profiles.model import Accelerator, DraDevice, KubernetesDevice, LocalDevice
+from profiles.selectors import one_spelling
 
 __all__ = ["overlaps"]
 
@@ -76,7 +77,7 @@ def _claims(device: LocalDevice | None) -> Iterable[tuple[str, str | None]]:
 
 
 def _selectors(dra: DraDevice) -> frozenset[str]:
-    return frozenset(" ".join(selector.split()) for selector in dra.selectors)
+    return frozenset(map(one_spelling, dra.selectors))
 
 
 def _one_within_other(

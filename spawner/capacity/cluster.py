@@ -6,7 +6,7 @@ for. Knows no API: `spawner.capacity.watch` feeds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from profiles.model import NO_ACCELERATOR, Catalogue
 from spawner.capacity.count import (
@@ -45,7 +45,9 @@ class ClusterState:
         self.kinds = (*(kind for kind in found if kind is not None), Kind(NO_ACCELERATOR))
         self.nodes: dict[str, SlimNode] = {}
         self.pods: dict[str, SlimPod] = {}
-        self.dra = Dra({kind.key: kind.dra for kind in self.kinds if kind.dra is not None}, namespace, self._is_ours)
+        dra = {kind.key: kind.dra for kind in self.kinds if kind.dra is not None}
+        rivals = {key: self._rivals(key, dra) for key in dra}
+        self.dra = Dra(dra, namespace, self._is_ours, rivals)
         self._ours = f"{namespace}/"
         self._usage: dict[str, Usage] = {}
         self._kinds_on: dict[str, tuple[Kind, ...]] = {}
@@ -54,6 +56,11 @@ class ClusterState:
         self._changed: set[str] = set()
         self._spawns: dict[str, set[str]] = {}
         self._our_uids: set[str] = set()
+
+    def _rivals(self, key: str, keys: Iterable[str]) -> tuple[str, ...]:
+        """Return which of the kinds may be on a node that this one may be on."""
+        kinds = {kind.key: kind for kind in self.kinds}
+        return tuple(other for other in keys if other != key and not kinds[key].apart(kinds[other]))
 
     # --- changes ---------------------------------------------------------------------------------------------------
 

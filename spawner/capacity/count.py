@@ -62,6 +62,13 @@ class Kind:
         """Return whether a node with these labels may have it."""
         return all(labels.get(name) in values for name, values in self.node_labels.items())
 
+    def apart(self, other: Kind) -> bool:
+        """Return whether no node may have both."""
+        return any(
+            name in other.node_labels and values.isdisjoint(other.node_labels[name])
+            for name, values in self.node_labels.items()
+        )
+
 
 class Usage:
     """What the pods that are bound to one node take of it."""

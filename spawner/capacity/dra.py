@@ -33,14 +33,23 @@ class Dra:
         That of the deployment's own sessions.
     is_ours
         Tells whether the uid is that of a pod of ours.
+    rivals
+        Of a kind, the others that may be on the same nodes: a device must not be one of both.
     """
 
-    def __init__(self, kinds: Mapping[str, DraDevice], namespace: str, is_ours: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, DraDevice],
+        namespace: str,
+        is_ours: Callable[[str], bool],
+        rivals: Mapping[str, Collection[str]],
+    ) -> None:
         self.unseen = ""
         """Why nothing is known of the devices now, in words for an operator; empty: it is."""
         self._kinds = dict(kinds)
         self._ours = f"{namespace}/"
         self._is_ours = is_ours
+        self._rivals = rivals
         self._classes: dict[str, SlimClass] = {}
         self._slices: dict[str, SlimSlice] = {}
         self._pools: dict[Pool, dict[str, SlimSlice]] = {}
@@ -200,12 +209,23 @@ class Dra:
                 found = self._matched(key, part)
                 if isinstance(found, str):
                     return found
+                rival = self._rival(key, part, found)
+                if rival:
+                    return f"its devices are also {rival}, as the selectors of the two are in the catalogue"
                 drivers.update([part.driver] if found else [])
             if not complete:
                 incomplete[pool[0]] = f"the driver {pool[0]} has not told all devices of the pool {pool[1]}"
         for driver, why in incomplete.items():
             if driver in drivers or not drivers:
                 return why
+        return ""
+
+    def _rival(self, key: str, part: SlimSlice, found: frozenset[str]) -> str:
+        """Return which other kind has one of these devices too."""
+        for other in self._rivals[key] if found else ():
+            theirs = self._matched(other, part)
+            if not isinstance(theirs, str) and not found.isdisjoint(theirs):
+                return other
         return ""
 
     def _current(self, pool: Pool) -> tuple[list[SlimSlice], bool]:

@@ -18,6 +18,7 @@ from spawner.capacity.slim_dra import slim_claim, slim_class, slim_slice
 from tests.spawner.brute_force import counted, expected
 from tests.spawner.capacity_objects import (
     DRA,
+    DRIVER,
     NAMESPACE,
     catalogue,
     claim,
@@ -195,6 +196,28 @@ def test_without_its_class_nothing_can_be_had() -> None:
     assert cluster.figures == (0, 0, 0, 0, {})
     cluster.put(device_class())
     assert cluster.figures == (2, 2, 0, 0, {})
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_device_that_is_of_two_kinds_makes_both_unknown_unless_their_nodes_differ(apart: bool) -> None:
+    """The catalogue refuses what it can see; what two selectors have in common, only devices show."""
+    other: Json = {
+        "dra": {"device_class": DRIVER, "selectors": [f'device.attributes["{DRIVER}"].model.endsWith("0S")']}
+    }
+    labels = [{"node_labels": {"rack": rack}} if apart else {} for rack in ("r1", "r2")]
+    kinds = {"l40s": {**DRA, **labels[0]}, "any": {**other, **labels[1]}}
+    state = ClusterState(catalogue(kinds), NAMESPACE)
+    state.dra.put_class(slim_class(device_class()))
+    state.put_node(slim_node(node(labels={"rack": "r1"})))
+    state.dra.put_slice(slim_slice(resource_slice(devices=[device("d0", "T4")])))
+    assert not state.counts()["l40s"].unknown
+    state.dra.put_slice(slim_slice(resource_slice(devices=[device("d0"), device("d1", "T4")])))
+    found = state.counts()
+    if apart:
+        assert (found["l40s"].free, found["any"].total, found["any"].unknown) == (1, 0, "")
+    else:
+        assert found["l40s"].unknown.startswith("its devices are also any,")
+        assert found["any"].unknown.startswith("its devices are also l40s,")
 
 
 def test_what_is_not_seen_is_unknown() -> None:
