@@ -305,6 +305,9 @@ def _kubernetes(c: Config, settings: Settings) -> None:
     c.JupyterHub.spawner_class = ArmillarySpawner
     own = settings.kubernetes
     c.KubeSpawner.namespace = own.namespace
+    tolerations = [one.model_dump(exclude_none=True) for one in own.tolerations]
+    c.KubeSpawner.tolerations = tolerations
+    c.ArmillarySpawner.counted_tolerations = tolerations
     c.ArmillarySpawner.nodes_may_appear = own.nodes_may_appear
     c.KubeSpawner.storage_pvc_ensure = True
     c.KubeSpawner.storage_capacity = own.home_size

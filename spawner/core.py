@@ -143,6 +143,7 @@ class RequestSpawner(Reserving):
             user=self.user.name,
             server=server,
             nodes_may_appear=bool(getattr(self, "nodes_may_appear", False)),
+            by_hand=bool(getattr(self, "placed_by_hand", False)),
         )
 
     def chosen(self) -> tuple[tuple[str, str], ...]:

@@ -57,6 +57,7 @@ def render(
     user: str = "",
     server: str = "",
     nodes_may_appear: bool = False,
+    by_hand: bool = False,
 ) -> Markup:
     """Return the inside of JupyterHub's form element.
 
@@ -75,6 +76,8 @@ def render(
         Name of the server that is started; empty for the default one.
     nodes_may_appear
         The cluster makes nodes when pods wait, so that a full accelerator may be asked for.
+    by_hand
+        Only the scheduler knows what fits, whichever profile it is.
     """
     picked = _picked(shown, selected)
     html = _TEMPLATE.render(
@@ -83,7 +86,9 @@ def render(
         server=server,
         selected=selected if selected.get("profile", picked) == picked else {},
         notices=notices,
-        live=None if availability is None or catalogue is None else _Live(shown, availability, catalogue, user),
+        live=None
+        if availability is None or catalogue is None
+        else _Live(shown, availability, catalogue, user, by_hand),
         nodes_may_appear=nodes_may_appear,
     )
     return Markup(html)  # noqa: S704  # rendered with autoescape on
@@ -114,6 +119,7 @@ class _Live:
     availability: Availability
     catalogue: Catalogue
     user: str
+    all_by_hand: bool
 
     def _titles(self) -> Iterator[tuple[str, str]]:
         yield NO_ACCELERATOR, ""
@@ -159,7 +165,7 @@ class _Live:
 
     def by_hand(self, profile: ProfileOffer) -> bool:
         """Whether only the scheduler knows what fits."""
-        return placed_by_hand(self.catalogue.profiles.get(profile.key))
+        return self.all_by_hand or placed_by_hand(self.catalogue.profiles.get(profile.key))
 
 
 def _compiled() -> Template:

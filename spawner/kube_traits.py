@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubespawner import KubeSpawner
-from traitlets import Bool, Float, Integer, List, TraitError, Unicode, default, validate
+from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, default, validate
 
 __all__ = ["KubeTraits"]
 
@@ -92,6 +92,17 @@ class KubeTraits(KubeSpawner):  # type: ignore[misc]  # KubeSpawner is untyped
         """,
     )
 
+    counted_tolerations = List(
+        Dict(),
+        config=True,
+        help="""
+        Those of `tolerations` that the controller counts nodes with; `kubernetes.tolerations` sets both.
+
+        Default: none. Where `tolerations` has others, or `extra_pod_config` or `scheduler_name` is set, only the
+        scheduler knows on which nodes a session may run: nothing is refused then because no node is counted for it.
+        """,
+    )
+
     nodes_may_appear = Bool(
         False,
         config=True,
@@ -102,6 +113,12 @@ class KubeTraits(KubeSpawner):  # type: ignore[misc]  # KubeSpawner is untyped
         Where nodes appear when they are needed, set it to True; such a session then waits up to `start_timeout`.
         """,
     )
+
+    @property
+    def placed_by_hand(self) -> bool:
+        """Whether settings that the counts do not know take part in the choice of a node, for every session."""
+        unknown = [one for one in self.tolerations if one not in self.counted_tolerations]
+        return bool(unknown or self.extra_pod_config or self.scheduler_name)
 
     # --- KubeSpawner's settings with another default, each with the reason -----------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Reservation"]
 
@@ -14,7 +14,8 @@ class Reservation:
     `id` is the start's spawn id: unique, and what the pod (annotation) or the launch record carries too. `cpu_m` in
     thousandths of a core and `memory` in bytes; None where the profile leaves it to the deployer. `devices` are the
     uuids of this machine's devices, one per accelerator (local engine). `seen`: the published snapshot counts it
-    already; others have to be taken off its free counts.
+    already; others have to be taken off its free counts. `by_hand`: settings that the counts do not know take part in
+    the choice of its node; of interest only while it is asked for.
     """
 
     id: str
@@ -27,3 +28,4 @@ class Reservation:
     memory: int | None = None
     devices: tuple[str, ...] = ()
     seen: bool = False
+    by_hand: bool = field(default=False, compare=False)

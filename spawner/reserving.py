@@ -84,6 +84,7 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             count=request.count,
             cpu_m=math.ceil(float(cpu) * 1000) if cpu else None,
             memory=int(memory) if memory else None,
+            by_hand=bool(getattr(self, "placed_by_hand", False)),
         )
         self.reservation = await self.desk.reserve(wanted, expires_in_s=expires_in_s)
         return self.reservation

@@ -78,7 +78,9 @@ def page() -> str:
 
 
 def _entry(setting: Setting) -> str:
-    facts = [f"Type: {of_field(setting.field)}" + (f", in {setting.unit}" if _is_number(setting) else "")]
+    # What a setting shares with the catalogue is described there.
+    kind = of_field(setting.field).replace("](#", "](catalogue.md#")
+    facts = [f"Type: {kind}" + (f", in {setting.unit}" if _is_number(setting) else "")]
     default = _default(setting)
     if default:
         facts.append(f"Default: {default}")

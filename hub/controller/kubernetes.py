@@ -39,7 +39,7 @@ async def run(settings: Settings, catalogue: Catalogue, publisher: Publisher, st
     StaleEpoch
         Another controller leads.
     """
-    watch = ClusterWatch(catalogue, settings.kubernetes.namespace)
+    watch = ClusterWatch(catalogue, settings.kubernetes.namespace, settings.kubernetes.tolerations)
     if not await _begin(watch, publisher, stop):
         return
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from hub.settings.values import Name, PathSetting, Seconds, Section, Url, is_loopback, setting, split_url
+from profiles.accelerators import Toleration
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -244,6 +245,13 @@ class KubernetesSettings(Section):
     )
     gid: Annotated[int, Field(ge=1, le=2_000_000_000)] = setting(
         1000, "The group that pods run as and that owns their volumes.", example=100, unit="gid"
+    )
+    tolerations: tuple[Toleration, ...] = setting(
+        (),
+        "Tolerations of every session, by which it may run on tainted nodes: `key`, and where needed `value`, "
+        "`operator` and `effect`, as in Kubernetes. Nodes are counted with them, unlike those that "
+        "`c.KubeSpawner.tolerations` sets. Default: none.",
+        example=[{"key": "hub.jupyter.org/dedicated", "value": "user", "effect": "NoSchedule"}],
     )
     nodes_may_appear: bool = setting(
         False,

@@ -40,7 +40,9 @@ def _scalar(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=_plain)
 
 
-def _plain(value: object) -> str:
+def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_none=True)
     raise TypeError(f"settings cannot be shown: {type(value).__name__}")

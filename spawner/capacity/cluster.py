@@ -7,8 +7,9 @@ for. Knows no API: `spawner.capacity.watch` feeds it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from profiles.model import NO_ACCELERATOR, Catalogue
+from profiles.model import NO_ACCELERATOR, Catalogue, Toleration
 from spawner.capacity.count import (
     NOTHING,
     Devices,
@@ -38,11 +39,14 @@ class ClusterState:
         Its accelerators are counted, those that Kubernetes has.
     namespace
         That of the deployment's own sessions: its pods with a spawn id are ours, all others are others'.
+    tolerations
+        Of every session, beside those of its accelerator.
     """
 
-    def __init__(self, catalogue: Catalogue, namespace: str) -> None:
+    def __init__(self, catalogue: Catalogue, namespace: str, tolerations: Sequence[Toleration] = ()) -> None:
         found = (Kind.of(key, accelerator) for key, accelerator in catalogue.accelerators.items())
-        self.kinds = (*(kind for kind in found if kind is not None), Kind(NO_ACCELERATOR))
+        kinds = (*(kind for kind in found if kind is not None), Kind(NO_ACCELERATOR))
+        self.kinds = tuple(replace(kind, tolerations=(*kind.tolerations, *tolerations)) for kind in kinds)
         self.nodes: dict[str, SlimNode] = {}
         self.pods: dict[str, SlimPod] = {}
         dra = {kind.key: kind.dra for kind in self.kinds if kind.dra is not None}

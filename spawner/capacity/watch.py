@@ -6,14 +6,14 @@ For the controller only: the hub and the service read what it publishes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import aiohttp
 from kubespawner.clients import load_config, shared_client
 
-from profiles.model import Catalogue
+from profiles.model import Catalogue, Toleration
 from spawner.capacity.cluster import ClusterState
 from spawner.capacity.dra import NOT_SERVED
 from spawner.capacity.feed import Feed, Target
@@ -45,10 +45,12 @@ class ClusterWatch:
         What is counted.
     namespace
         That of the deployment's own sessions.
+    tolerations
+        Of every session.
     """
 
-    def __init__(self, catalogue: Catalogue, namespace: str) -> None:
-        self.state = ClusterState(catalogue, namespace)
+    def __init__(self, catalogue: Catalogue, namespace: str, tolerations: Sequence[Toleration] = ()) -> None:
+        self.state = ClusterState(catalogue, namespace, tolerations)
         self.changed = asyncio.Event()
         """Set when anything was told, good or bad; whoever waits clears it."""
         self._feeds: dict[str, Feed] = {}

@@ -15,7 +15,7 @@ from traitlets.config import Config
 from hub.admission.desk import SqlDesk
 from hub.auth.oidc import OIDCAuthenticator
 from hub.config import ConfigError, apply, page_headers
-from hub.settings import Settings, load
+from hub.settings import Settings, SettingsError, load
 from spawner.core import RequestSpawner
 from tests.hub.bare import BareHub
 from tests.hub.provider import FakeProvider
@@ -80,6 +80,16 @@ def test_what_we_set_are_traits_that_exist(folder: Path, engine: str) -> None:
     for section, values in c.items():
         for name in values:
             assert name in known[section].class_trait_names(config=True), f"c.{section}.{name}"
+
+
+def test_tolerations_are_those_that_nodes_are_counted_with(folder: Path) -> None:
+    written = [{"key": "hub.jupyter.org/dedicated", "value": "user", "effect": "NoSchedule"}, {"key": "far"}]
+    where: dict[str, Any] = {"engine": "kubernetes", "hub": {"connect_url": "http://10.0.0.1:8081"}}
+    c = configured(folder, **where, kubernetes={"tolerations": written})
+    full = [{**written[0], "operator": "Equal"}, {"key": "far", "operator": "Exists"}]
+    assert c.KubeSpawner.tolerations == c.ArmillarySpawner.counted_tolerations == full
+    with pytest.raises(SettingsError, match=r"kubernetes\.tolerations.*operator Equal needs a value"):
+        configured(folder, **where, kubernetes={"tolerations": [{"key": "far", "operator": "Equal"}]})
 
 
 def test_no_hook_is_taken_from_the_deployer(folder: Path) -> None:

@@ -236,6 +236,7 @@ def test_a_secret_given_twice_is_refused_without_being_repeated(tmp_path: Path) 
 
 def test_what_is_shown_can_be_read_back_and_says_the_same(tmp_path: Path) -> None:
     text = "public_url: https://hub.example.org/a/\nlogin:\n  contact: 'say: \"no\" # ü'\nhub: {headers: {A: 'b: c'}}\n"
+    text += "kubernetes: {tolerations: [{key: far, value: x}]}\n"
     loaded = load_with_origins(written(tmp_path, text), {"ARMILLARY_HUB__LOG_LEVEL": "DEBUG"})
     shown = as_yaml(loaded)
     again = tmp_path / "again"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from profiles.model import Toleration
 from spawner.capacity.cluster import ClusterState
 from spawner.capacity.count import largest_only
 from spawner.capacity.model import Count, Fit
@@ -236,6 +237,21 @@ def test_a_node_that_comes_back_has_its_pods_still() -> None:
     assert state.counts()["slice"].total == 0
     state.put_node(slim_node(SEVEN))
     assert figures(state.counts()["slice"]) == (7, 5, 0, 2, {})
+
+
+def test_tolerations_of_every_session_count_for_each_accelerator_and_for_none() -> None:
+    tolerations = (Toleration(key="hub.jupyter.org/dedicated", operator="Equal", value="user", effect="NoSchedule"),)
+    taints = [{"key": "hub.jupyter.org/dedicated", "value": "user", "effect": "NoSchedule"}]
+    counts = {}
+    for tolerated in ((), tolerations):
+        state = ClusterState(catalogue(), NAMESPACE, tolerated)
+        state.put_node(slim_node(node("system", {"cpu": "2"})))
+        state.put_node(slim_node(node("user", {MIG: "7", "cpu": "64"}, taints=taints)))
+        counts[tolerated] = state.counts()
+    without, having = counts[()], counts[tolerations]
+    assert (without["slice"].free, having["slice"].free) == (0, 7)
+    assert max(fit.cpu_m for fit in without["none"].fits_empty) == 2000
+    assert max(fit.cpu_m for fit in having["none"].fits_now) == 64_000
 
 
 def test_sessions_are_seen_once_they_have_a_node_and_over_when_they_have_finished() -> None:
