@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from spawner.devices.room import room
 from spawner.processes.holders import holders
 from spawner.reservation import Reservation
 
-__all__ = ["Outcome", "Watch", "run"]
+__all__ = ["Ours", "Outcome", "Watch", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +103,34 @@ class Watch:
         )
 
 
+@dataclass
+class Ours:
+    """Remembers which devices sessions had since the cards were looked at. No I/O.
+
+    What computes on a card is seen every few seconds only, and reservations are given back at once: a card that was
+    busy while a session had it is not somebody else's when the session lets go.
+    """
+
+    since_look: set[str] = field(default_factory=set)
+    """Had by a session since the last complete look began."""
+    _now: frozenset[str] = frozenset()
+    _since_begin: set[str] = field(default_factory=set)
+
+    def hold(self, uuids: Iterable[str]) -> None:
+        """Note what sessions have now."""
+        self._now = frozenset(uuids)
+        self.since_look |= self._now
+        self._since_begin |= self._now
+
+    def look_begins(self) -> None:
+        """Note that the cards are asked from now on."""
+        self._since_begin = set(self._now)
+
+    def look_ended(self) -> None:
+        """Note that the answers have come, and are used from now on."""
+        self.since_look = set(self._since_begin)
+
+
 async def run(
     settings: Settings,
     catalogue: Catalogue,
@@ -146,13 +174,16 @@ class _Cards:
         self.reader = reader
         self.publisher = publisher
         self.devices = Devices(inventory(catalogue, None))
+        self.ours = Ours()
         self.seen = asyncio.Event()
         self._said: tuple[str, ...] = ()
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Keep `devices` up to date until `stop` is set; imagined ones never change."""
         while self.reader is not None and not stop.is_set():
+            self.ours.look_begins()
             self.devices = await self._look(self.reader)
+            self.ours.look_ended()
             self.seen.set()
             await _pause(stop, _DEVICES_S)
         self.seen.set()
@@ -186,7 +217,9 @@ async def _publish(settings: Settings, cards: _Cards, publisher: Publisher, stop
     while not stop.is_set():
         try:
             running = await asyncio.to_thread(holders, settings.paths.launches)
-            outcome = watch.look(running, await publisher.reservations())
+            held = await publisher.reservations()
+            cards.ours.hold(uuid for devices in (*running.values(), *(one.devices for one in held)) for uuid in devices)
+            outcome = watch.look(running, held)
             made = _snapshot(cards, outcome, here)
             due = last is None or time.monotonic() - last_at >= _PUBLISH_S
             changed = last is None or replace(made, taken_at=last.taken_at) != last
@@ -206,7 +239,7 @@ def _snapshot(cards: _Cards, outcome: Outcome, here: Room) -> Snapshot:
         outcome.counted,
         here,
         datetime.now(UTC),
-        busy=cards.devices.busy,
+        busy=cards.devices.busy - cards.ours.since_look,
         stray=outcome.stray,
         unknown=cards.devices.unknown,
     )

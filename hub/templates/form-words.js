@@ -56,6 +56,7 @@ const words = (() => {
     if (!one || !data.fresh || one.free === null || !one.fits_empty.length) return "";
     if (key !== "none" && one.free < count) return "";
     const here = data.engine === "local";  // one machine, which its sessions share
+    if (here && key !== "none" && most(one.fits_now) < count) return "";
     const found = ended(largest((here ? one.fits_empty : one.fits_now).filter((fit) => fit.count >= count)));
     if (!found) return here ? "" : `Nothing fits${beside(one.title, count)} at the moment.`;
     return `Fits${beside(one.title, count)}${here ? "" : " now"}: up to ${found}.`;
@@ -98,12 +99,24 @@ const words = (() => {
     return `No node has ${amounts(asked.cpu, asked.memory)} free${beside(one.title, asked.count)} at the moment${found ? `: at most ${found}` : ""}. Ask for less, or try again later.`;
   }
 
+  function sharesOfTooFew(one, asked) {
+    const devices = most(one.fits_now);
+    return `${one.free} of ${one.total} ${one.title} are free, but as shares of ${devices === 1 ? "one device" : `${devices} devices`}, and a session gets one share of each: `
+      + `you asked for ${asked}. Ask for fewer, try again later, or choose another accelerator.`;
+  }
+
+  function fullHere(one, asked) {
+    if (one.free < asked) return full(one, asked);
+    return most(one.fits_now) < asked ? sharesOfTooFew(one, asked) : "";
+  }
+
   function refusedHere(data, key, one, asked) {
     if (key === "none") return data.fresh ? neverFits(one, asked) : "";
     if (one.free === null) return `It is not known which ${one.title} are free (${one.why || "the counts are old"}). Try again in a minute, or choose no accelerator.`;
     if (one.total === 0) return `This machine has no ${one.title} at the moment. Choose another accelerator, or tell your administrators.`;
-    if (one.total < asked.count) return `You asked for ${asked.count} ${one.title}, but this machine has ${one.total}. Ask for fewer.`;
-    return neverFits(one, asked) || (one.free < asked.count ? full(one, asked.count) : "");
+    const devices = most(one.fits_empty);  // one may have several shares; a session gets one of each
+    if (devices < asked.count) return `You asked for ${asked.count} ${one.title}, but this machine has ${devices}. Ask for fewer.`;
+    return neverFits(one, asked) || fullHere(one, asked.count);
   }
 
   // Why a start that asks for {count, cpu, memory} would be refused now; empty: it would not, as far as one can tell.

@@ -6,7 +6,7 @@ Made for many people at once: everything that is the same for all is made once f
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -102,7 +102,8 @@ class Reading:
 
     @property
     def _counts(self) -> object:
-        return self.availability.snapshot and self.availability.snapshot.accelerators
+        snapshot = self.availability.snapshot
+        return snapshot and (snapshot.accelerators, snapshot.devices)
 
     def stale(self) -> Reading:
         """Return the same as what nobody may take for the truth any more."""
@@ -119,7 +120,7 @@ class Reading:
         accelerators = {}
         for key, title in titles.items():
             counts = everything[key] if key in everything else self._all({key: title})["accelerators"][key]
-            own = mine.get(key, 0)
+            own = self.availability.mine(key, *mine.get(key, (0, 0)))
             accelerators[key] = {**counts, "title": title, "mine": own, "others": max(0, counts["others"] - own)}
         return {**self._all({}), "engine": self.engine, "sequence": self.sequence, "accelerators": accelerators}
 
@@ -148,10 +149,12 @@ class Reading:
         return found
 
     @cached_property
-    def _held(self) -> Mapping[str, Mapping[str, int]]:
-        """How many of each accelerator each person has."""
-        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    def _held(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """How many of each accelerator are granted to each person, which the snapshot shows and does not show yet."""
+        found: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
         for held in self.availability.reservations:
             if held.accelerator is not None:
-                found[held.user][held.accelerator] += held.count
+                seen, unseen = found[held.user].get(held.accelerator, (0, 0))
+                more = (held.count, 0) if held.seen else (0, held.count)
+                found[held.user][held.accelerator] = (seen + more[0], unseen + more[1])
         return found

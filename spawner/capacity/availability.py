@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from profiles.model import NO_ACCELERATOR
 from spawner.capacity.model import Count, Snapshot
@@ -55,23 +57,43 @@ class Availability:
 
     def unseen(self, accelerator: str | None) -> int:
         """Return how many were granted that the snapshot still counts as free."""
-        return sum(held.count for held in self.reservations if held.accelerator == accelerator and not held.seen)
+        return self._unseen[accelerator]
+
+    @cached_property
+    def _unseen(self) -> Counter[str | None]:
+        found: Counter[str | None] = Counter()
+        for held in self.reservations:
+            if not held.seen:
+                found[held.accelerator] += held.count
+        return found
+
+    def mine(self, accelerator: str, seen: int, unseen: int) -> int:
+        """Return how many somebody has to whom so many are granted, which the snapshot shows and does not show yet."""
+        count = self.count(accelerator)
+        if count is None or count.unknown:
+            return seen + unseen
+        return min(seen, count.used_by_us) + min(unseen, self.unseen(accelerator), count.free)
 
     def free(self, accelerator: str, user: str = "") -> Free:
-        """Return how many are free, and how many this person has."""
+        """Return how many are free, and how many this person has.
+
+        Where more are granted than there are, as when nodes may appear, only those that there are have an owner.
+        """
         count = self.count(accelerator)
-        mine = sum(held.count for held in self.reservations if held.accelerator == accelerator and held.user == user)
+        own = [held for held in self.reservations if held.accelerator == accelerator and held.user == user]
+        granted = [sum(held.count for held in own if held.seen == seen) for seen in (True, False)]
+        mine = self.mine(accelerator, *granted)
         if count is None:
             return Free(None, 0, mine, why="it is not counted yet")
         if count.unknown:
             return Free(None, count.total, mine, why=count.unknown, simulated=count.simulated)
-        unseen = self.unseen(accelerator)
+        unseen = min(self.unseen(accelerator), count.free)
         used = count.used_by_us + count.used_by_others + unseen
         seen = Free(
-            max(0, count.free - unseen),
+            count.free - unseen,
             count.total,
             mine,
-            max(0, used - mine),
+            used - mine,
             count.held_back,
             simulated=count.simulated,
         )

@@ -82,7 +82,10 @@ def fits_line(availability: Availability, accelerator: str | None, title: str, c
     if accelerator is not None and (availability.free(accelerator).free or 0) < count:
         return ""
     here = availability.snapshot is not None and availability.snapshot.engine == "local"
-    fits: Iterable[Fit] = counted.fits_empty if here else room(availability, accelerator)
+    now = room(availability, accelerator)
+    if here and accelerator is not None and all(fit.count < count for fit in now):
+        return ""
+    fits: Iterable[Fit] = counted.fits_empty if here else now
     found = largest(fit for fit in fits if fit.count >= count).rstrip(",")
     if not found:
         return "" if here else f"Nothing fits{beside(title, count)} at the moment."

@@ -66,7 +66,7 @@ def _refuse_in_cluster(
     availability: Availability, wanted: Reservation, count: Count, catalogue: Catalogue, nodes_may_appear: bool
 ) -> None:
     title = _title(wanted, catalogue, "kubernetes")
-    by_hand = wanted.by_hand or placed_by_hand(catalogue.profiles.get(wanted.profile))
+    by_hand = placed_by_hand(catalogue.profiles.get(wanted.profile))
     if wanted.accelerator is not None and count.total == 0:
         if nodes_may_appear:
             return
@@ -145,9 +145,10 @@ def _fits(wanted: Reservation, fits: Iterable[Fit]) -> bool:
 def room(availability: Availability, accelerator: str | None) -> tuple[Fit, ...]:
     """Return what one node has room for now, once the starts that were granted, but are not counted yet, are placed.
 
-    Nobody knows on which nodes they will be. Only what cannot be anywhere else is taken off: as many cards as all
-    other nodes together have not free, with the least cpu and memory that so many can come with. Never too much, so
-    nothing is refused that has room; and exactly right where one node has all the free cards.
+    On one machine it is known which devices they have. In a cluster nobody knows on which nodes they will be. Only
+    what cannot be anywhere else is taken off: as many cards as all other nodes together have not free, with the least
+    cpu and memory that so many can come with. Never too much, so nothing is refused that has room; and exactly right
+    where one node has all the free cards.
     """
     count = availability.count(accelerator)
     if count is None:
@@ -155,7 +156,11 @@ def room(availability: Availability, accelerator: str | None) -> tuple[Fit, ...]
     if accelerator is None:
         return count.fits_now
     unseen = [held for held in availability.reservations if held.accelerator == accelerator and not held.seen]
-    return tuple(_without(unseen, fit, count.free - fit.count) for fit in count.fits_now)
+    left = tuple(_without(unseen, fit, count.free - fit.count) for fit in count.fits_now)
+    if availability.snapshot is None or availability.snapshot.engine != "local":
+        return left
+    devices = [device for device in availability.snapshot.devices if device.accelerator == accelerator]
+    return tuple(replace(fit, count=len(_usable(devices, _load(availability)))) for fit in left)
 
 
 def _without(unseen: Sequence[Reservation], fit: Fit, elsewhere: int) -> Fit:
@@ -199,18 +204,29 @@ def _grant_here(availability: Availability, wanted: Reservation, catalogue: Cata
         text = f"You asked for {wanted.count} {title}, but this machine has {len(devices)}. Ask for fewer."
         raise Refusal("does-not-fit", text, status=409)
     _refuse_what_never_fits(wanted, count, title)
-    load = Counter(uuid for held in availability.reservations for uuid in held.devices)
+    load = _load(availability)
     chosen = _least_used(devices, load, wanted.count)
     if chosen is None:
         seen, held_because = _seen_here(devices, load, availability.reservations, wanted.user)
-        raise Refusal("full", say.full(title, wanted.count, seen, held_because), status=409)
+        if (seen.free or 0) >= wanted.count:
+            text = say.shares_of_too_few(title, wanted.count, seen, len(_usable(devices, load)))
+        else:
+            text = say.full(title, wanted.count, seen, held_because)
+        raise Refusal("full", text, status=409)
     return replace(wanted, devices=chosen)
+
+
+def _load(availability: Availability) -> Counter[str]:
+    return Counter(uuid for held in availability.reservations for uuid in held.devices)
+
+
+def _usable(devices: Iterable[DeviceState], load: Counter[str]) -> list[DeviceState]:
+    return [device for device in devices if not device.problem and load[device.uuid] < device.replicas]
 
 
 def _least_used(devices: Sequence[DeviceState], load: Counter[str], number: int) -> tuple[str, ...] | None:
     """Return different devices, the least used first and otherwise in their own order; None: there are not enough."""
-    usable = [device for device in devices if not device.problem and load[device.uuid] < device.replicas]
-    usable.sort(key=lambda device: load[device.uuid])
+    usable = sorted(_usable(devices, load), key=lambda device: load[device.uuid])
     return tuple(device.uuid for device in usable[:number]) if len(usable) >= number else None
 
 
@@ -218,7 +234,7 @@ def _seen_here(
     devices: Sequence[DeviceState], load: Counter[str], held: Sequence[Reservation], user: str
 ) -> tuple[Free, tuple[tuple[str, int], ...]]:
     uuids = {device.uuid for device in devices}
-    total = sum(device.replicas for device in devices)
+    total = sum(max(device.replicas, load[device.uuid]) for device in devices)
     mine = sum(uuid in uuids for one in held if one.user == user for uuid in one.devices)
     used = sum(load[device.uuid] for device in devices)
     left = {device.uuid: max(0, device.replicas - load[device.uuid]) for device in devices}
@@ -227,5 +243,5 @@ def _seen_here(
         if device.problem:
             held_because[device.problem] += left[device.uuid]
     held_because = +held_because
-    free = sum(left[device.uuid] > 0 and not device.problem for device in devices)
-    return Free(free, total, mine, max(0, used - mine), held_because.total()), tuple(held_because.items())
+    free = sum(left[device.uuid] for device in devices if not device.problem)
+    return Free(free, total, mine, used - mine, held_because.total()), tuple(sorted(held_because.items()))

@@ -18,6 +18,7 @@ __all__ = [
     "none_here",
     "none_there",
     "reasons",
+    "shares_of_too_few",
     "too_many",
     "unknown_here",
 ]
@@ -49,6 +50,15 @@ def reasons(held_because: Sequence[tuple[str, int]]) -> str:
     if len(held_because) == 1:
         return held_because[0][0]
     return ", ".join(f"{number} {why}" for why, number in held_because) or "held back"
+
+
+def shares_of_too_few(title: str, asked: int, seen: Free, devices: int) -> str:
+    """Return why so many are not to be had although as many are free: they are shares of fewer devices."""
+    of = "one device" if devices == 1 else f"{devices} devices"
+    return (
+        f"{seen.free} of {seen.total} {title} are free, but as shares of {of}, and a session gets one share of each: "
+        f"you asked for {asked}. Ask for fewer, try again later, or choose another accelerator."
+    )
 
 
 def none_there(title: str) -> str:

@@ -80,7 +80,8 @@ class Card:
 
     `minor` is the number of /dev/nvidiaN; None where the driver does not say. `mig` is its present mode: then only
     its `instances` can be used. `problem` says in words why nothing of it may be handed out. `processes` are the
-    pids that compute on it.
+    pids that compute on it. `complete` is False where the driver failed before it had said everything: `memory`,
+    `mig`, `instances` and `processes` are not known then.
     """
 
     uuid: str
@@ -91,6 +92,7 @@ class Card:
     instances: tuple[Instance, ...] = ()
     processes: tuple[int, ...] = ()
     problem: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _card(driver: Driver, handle: Any) -> Card:
         processes = _processes(driver, handle)
         problem = _problem(driver, handle)
     except pynvml.NVMLError as error:
-        return Card(uuid, product, minor, problem=_broken(error))
+        return Card(uuid, product, minor, problem=_broken(error), complete=False)
     return Card(uuid, product, minor, memory, mig, instances, processes, problem)
 
 

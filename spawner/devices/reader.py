@@ -58,7 +58,8 @@ class Reader:
     def look(self) -> Seen:
         """Return the cards as they are now; blocks for `timeout_s` at most: call it in a thread.
 
-        A card that was seen before and cannot be read any more is returned as it was, with its problem.
+        A card that was seen before and cannot be read any more, or not all of it, is returned as it was, with its
+        problem: partitions stay partitions.
 
         Raises
         ------
@@ -106,13 +107,17 @@ class Reader:
         return seen
 
     def _with_memory(self, seen: Seen) -> Seen:
-        cards = [self._with_events(card) for card in seen.cards]
+        cards = [self._with_events(self._as_it_was(card)) for card in seen.cards]
         there = {card.uuid for card in cards}
         if seen.unreadable:  # those that are missing are the ones that could not be read
             lost = [card for uuid, card in self._known.items() if uuid not in there]
             cards += [replace(card, problem="the driver cannot reach it any more") for card in lost]
         self._known = {card.uuid: card for card in cards}
         return replace(seen, cards=tuple(cards))
+
+    def _as_it_was(self, card: Card) -> Card:
+        known = None if card.complete else self._known.get(card.uuid)
+        return card if known is None else replace(known, problem=card.problem)
 
     # --- events --------------------------------------------------------------------------------------------------
 

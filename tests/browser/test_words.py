@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from spawner.capacity.card import card, fits_line
 from spawner.capacity.grant import grant
 from spawner.capacity.model import Count, DeviceState, Fit, Snapshot
 from spawner.capacity.shown import shown
+from spawner.devices.count import Room, snapshot
 from spawner.refusal import Refusal
 from spawner.reservation import Reservation
 
@@ -27,6 +29,12 @@ CATALOGUE = Catalogue.model_validate(
         "accelerators": {"t4": {"title": "T4", "kubernetes": {"resource": "nvidia.com/gpu"}}},
         "images": {"lab": {"title": "Lab", "reference": "example.org/lab:1", "local": {}}},
         "profiles": {"lab": {"title": "Lab", "options": {"image": "lab", "accelerator": ["none", "t4"]}}},
+    }
+)
+LOCAL = Catalogue.model_validate(
+    {
+        "accelerators": {"t4": {"title": "T4", "local": {"product": "Tesla T4"}}},
+        "profiles": {"cpu": {"title": "CPU"}},
     }
 )
 TITLES = {"none": "", "t4": "T4"}
@@ -41,29 +49,47 @@ def fits(dice: random.Random, most: int) -> tuple[Fit, ...]:
     return tuple(found)
 
 
+def machine(dice: random.Random) -> Availability:
+    """One machine's devices, shared or not, whole or broken, some in more hands than they may be."""
+    replicas = dice.choice([1, 1, 2, 3])
+    devices = [
+        DeviceState(f"d{place}", "t4", replicas, dice.choice(["", "", "", *WHY])) for place in range(dice.randint(0, 5))
+    ]
+    held: list[Reservation] = []
+    for device in devices:
+        number = min(replicas + (dice.random() < 0.1), dice.randint(0, 4))
+        for _ in range(number):
+            seen = bool(device.problem) or number > replicas or dice.random() < 0.8  # so much is granted no more
+            user = dice.choice(["ann", "ben"])
+            held.append(
+                Reservation(f"id-{len(held)}", user, "", "lab", "t4", 1, 1000, 1 << 30, (device.uuid,), seen=seen)
+            )
+    made = snapshot(LOCAL, devices, [one for one in held if one.seen], Room(8000, 16 << 30), AT)
+    if dice.random() < 0.1:
+        made = replace(made, accelerators={**made.accelerators, "t4": Count(unknown="it does not answer")})
+    if dice.random() < 0.05:
+        made = replace(made, accelerators={"none": made.accelerators["none"]})
+    return Availability(made, dice.random() < 0.9, AT, tuple(held))
+
+
 def situation(dice: random.Random) -> tuple[Availability, Engine]:
-    """Counts as they could be, also odd ones; on one machine with devices that fit them."""
+    """Counts as they could be, also odd ones."""
+    if dice.random() < 0.5:
+        return machine(dice), "local"
     free, us, others, held = (dice.choice([0, 0, 1, 2, 5, 20]) for _ in range(4))
     split = dice.randint(0, held)
     because = tuple((why, number) for why, number in zip(WHY, (split, held - split), strict=True) if number)
     empty = fits(dice, 4)
     now = tuple(fit for fit in empty if dice.random() < 0.7)
-    engine: Engine = dice.choice(["local", "kubernetes"])
-    if engine == "local":
-        others, empty, now = 0, (Fit(free + us + held, 8000, 16 << 30),) if empty else (), ()
-    users = ["ann" if dice.random() < 0.5 else "ben" for _ in range(us)]
     reservations = tuple(
-        Reservation(f"id-{place}", user, "", "lab", "t4", 1, 1000, 1 << 30, (f"d{place}",), seen=True)
-        for place, user in enumerate(users)
+        Reservation(f"id-{place}", dice.choice(["ann", "ben"]), "", "lab", "t4", 1, 1000, 1 << 30, seen=place < us)
+        for place in range(us + dice.choice([0, 0, 1, 3]))
     )
-    problems = [""] * (us + free) + [why for why, number in because for _ in range(number)]
-    devices = tuple(DeviceState(f"d{place}", "t4", problem=why) for place, why in enumerate(problems))
     unknown = "it does not answer" if dice.random() < 0.1 else ""
     count = Count(free + us + others + held, free, us, others, held, because, now, empty, unknown)
     none = Count(fits_now=fits(dice, 0), fits_empty=fits(dice, 0))
     counts = {"t4": count, "none": none} if dice.random() < 0.95 else {"none": none}
-    snapshot = Snapshot(engine, AT, counts, devices=devices if engine == "local" else ())
-    return Availability(snapshot, dice.random() < 0.9, AT, reservations), engine
+    return Availability(Snapshot("kubernetes", AT, counts), dice.random() < 0.9, AT, reservations), "kubernetes"
 
 
 def refused(availability: Availability, engine: Engine, key: str, asked: dict[str, Any], *, more: bool) -> str:
@@ -135,3 +161,5 @@ def test_script_and_server_say_the_same(script: Page) -> None:
     )
     for beginning in beginnings:
         assert any(text.startswith(beginning) for text in texts), f"no case was refused with {beginning!r}"
+    assert any("as shares of one device" in text for text in texts)
+    assert any("as shares of 2 devices" in text for text in texts)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from hub.admission import reservations
 from hub.controller.lease import Lease, StaleEpoch
-from hub.controller.local import Outcome, Watch, run
+from hub.controller.local import Ours, Outcome, Watch, run
 from hub.controller.loop import Publisher
 from hub.controller.publish import latest
 from hub.controller.status import Status
@@ -84,9 +84,9 @@ class Place:
         """Return the ids of what is held, with whether it was seen."""
         return {one.id: one.seen for one in read(self.engine, reservations.all)}
 
-    def hold(self, spawn_id: str, *devices: str, expires_in_s: float = 600) -> None:
+    def hold(self, spawn_id: str, *devices: str, accelerator: str = "toy", expires_in_s: float = 600) -> None:
         """Put a reservation into the database, as a desk does."""
-        one = Reservation(spawn_id, "ann", "", "server", "toy", len(devices), devices=devices)
+        one = Reservation(spawn_id, "ann", "", "server", accelerator, len(devices), devices=devices)
         write(self.engine, lambda connection: reservations.insert(connection, one, expires_in_s=expires_in_s))
 
 
@@ -147,6 +147,26 @@ def test_a_session_without_a_reservation_keeps_its_devices() -> None:
     assert watch.look({}, []) == Outcome()
 
 
+def test_a_device_is_ours_until_a_look_that_began_after_it_was_let_go() -> None:
+    ours = Ours()
+    ours.look_begins()
+    ours.look_ended()
+    ours.hold(["D"])
+    ours.hold([])
+    assert ours.since_look == {"D"}
+    ours.look_begins()
+    ours.hold(["E"])
+    ours.look_ended()
+    assert ours.since_look == {"E"}
+    ours.look_begins()  # it sees what runs on E, which is let go while the driver is slow
+    ours.hold([])
+    ours.look_ended()
+    assert ours.since_look == {"E"}
+    ours.look_begins()
+    ours.look_ended()
+    assert ours.since_look == set()
+
+
 # --- the loop ----------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +221,31 @@ async def test_a_card_that_breaks_is_held_back_and_comes_back_when_it_is_mended(
         assert place.count("t4").held_because == (("memory errors that could not be corrected: 1", 1),)
         first.uncorrected = 0
         await until(lambda: place.count("t4").free == 2)
+
+
+async def test_a_card_is_free_at_once_when_its_session_ends_although_it_was_seen_to_compute(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What computes is seen at each look at the cards only, of which there is but one here."""
+    monkeypatch.setattr("hub.controller.local._DEVICES_S", 3600)
+    running = {"a" * 32: ("GPU-1",)}
+    monkeypatch.setattr("hub.controller.local.holders", lambda launches: dict(running))
+    place.hold("a" * 32, "GPU-1", accelerator="t4")
+    async with place.counting(cards(), Reader(FakeNvml(FakeCard("GPU-1", pids=(4711,))))):
+        assert place.count("t4").used_by_us == 1
+        running.clear()
+        write(place.engine, _lose_all)  # as its hub does
+        await until(lambda: place.count("t4").used_by_us == 0)
+        assert (place.count("t4").free, place.count("t4").used_by_others) == (1, 0)
+
+
+@pytest.mark.usefixtures("often")
+async def test_what_still_computes_at_the_next_look_is_somebody_elses(place: Place) -> None:
+    place.hold("a" * 32, "GPU-1", accelerator="t4")
+    async with place.counting(cards(), Reader(FakeNvml(FakeCard("GPU-1", pids=(4711,))))):
+        assert place.count("t4").used_by_others == 0
+        write(place.engine, _lose_all)
+        await until(lambda: place.count("t4").used_by_others == 1)
 
 
 @pytest.mark.usefixtures("often")

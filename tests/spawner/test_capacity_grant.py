@@ -302,6 +302,19 @@ def test_a_shared_device_is_handed_out_so_often_and_the_least_used_first() -> No
             "You asked for 2 A100 slice 1/7 (simulated), but this machine has 1. Ask for fewer.",
             id="more than there are",
         ),
+        pytest.param(
+            machine(card(0, 2), card(1, 2), held=(held("b", devices=("GPU-0",)), held("c", devices=("GPU-0",)))), 2, "full",
+            "2 of 4 A100 slice 1/7 (simulated) are free, but as shares of one device, and a session gets one share of each: "
+            "you asked for 2. Ask for fewer, try again later, or choose another accelerator.",
+            id="shares of one device",
+        ),
+        pytest.param(
+            machine(card(0, 2), card(1, 2), held=(held("b", devices=("GPU-0",)), held("c", devices=("GPU-0",)),
+                                                  held("d", "ann", devices=("GPU-1",)))), 2, "full",
+            "Only 1 of 4 A100 slice 1/7 (simulated) is free, you asked for 2: 2 by others, 1 by you in use. "
+            "Ask for fewer, try again later, or choose another accelerator.",
+            id="one share",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_said_on_one_machine(availability: Availability, asked: int, code: str, text: str) -> None:

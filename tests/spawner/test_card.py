@@ -10,7 +10,7 @@ import pytest
 
 from spawner.capacity.availability import Availability
 from spawner.capacity.card import MOST_DOTS, card, fits_line
-from spawner.capacity.model import Count, Fit, Snapshot
+from spawner.capacity.model import Count, DeviceState, Fit, Snapshot
 from spawner.reservation import Reservation
 
 AT = datetime(2026, 11, 21, 15, 0, 7, tzinfo=UTC)
@@ -58,6 +58,19 @@ def test_the_picture_has_one_dot_for_each() -> None:
     assert found.parts == ()
 
 
+@pytest.mark.parametrize("waiting", ["ann", "ben"])
+def test_what_was_granted_beyond_what_there_is_has_no_dot(waiting: str) -> None:
+    """As where the cluster gets nodes when pods wait."""
+    queue = (replace(mine(number, waiting), id=str(number), seen=False) for number in (1, 3))
+    found = card(known(Count(2, 0, 2), mine(2, "eve"), *queue), "t4", "ann")
+    assert (found.text, found.dots) == ("all in use: 2 by others", ("others", "others"))
+
+
+def test_the_last_one_goes_to_whoever_waits_for_it() -> None:
+    found = card(known(Count(2, 1, 1), mine(1), replace(mine(3), id="next", seen=False)), "t4", "ann")
+    assert (found.text, found.dots) == ("all in use: 2 by you", ("mine", "mine"))
+
+
 def test_many_are_drawn_as_a_bar() -> None:
     found = card(known(Count(MOST_DOTS * 2, 12, 36)), "t4", "ann")
     assert found.dots == ()
@@ -101,6 +114,17 @@ def test_how_much_fits_beside_it(count: Count, asked: int, line: str) -> None:
     assert bool(line) == bool(found)
 
 
+def test_on_one_machine_nothing_fits_beside_two_shares_of_one_device() -> None:
+    count = Count(4, 2, 2, fits_now=(Fit(1, 0, 0),), fits_empty=ROOM)
+    devices = (DeviceState("GPU-1", "t4", 2), DeviceState("GPU-2", "t4", 2))
+    held = replace(mine(1), devices=("GPU-1",))
+    here = Availability(
+        Snapshot("local", AT, {"t4": count}, devices=devices), True, AT, (held, replace(held, id="other"))
+    )
+    assert fits_line(here, "t4", "T4", 1) != ""
+    assert fits_line(here, "t4", "T4", 2) == ""
+
+
 def test_old_counts_tell_nothing_about_what_fits() -> None:
     assert fits_line(known(Count(2, 2, fits_now=ROOM, fits_empty=ROOM), fresh=False), "t4", "T4", 1) == ""
 
@@ -112,8 +136,9 @@ def test_two_largest_are_both_named() -> None:
 
 
 def test_on_one_machine_the_line_tells_what_the_machine_has() -> None:
-    count = Count(2, 2, fits_now=(), fits_empty=ROOM)
-    here = Availability(Snapshot("local", AT, {"t4": count, "none": Count(fits_empty=ROOM)}), True, AT)
+    count = Count(2, 2, fits_now=(Fit(2, 0, 0),), fits_empty=ROOM)
+    devices = (DeviceState("GPU-1", "t4"), DeviceState("GPU-2", "t4"))
+    here = Availability(Snapshot("local", AT, {"t4": count, "none": Count(fits_empty=ROOM)}, devices=devices), True, AT)
     assert fits_line(here, "t4", "T4", 2) == "Fits beside 2 T4: up to 14 CPU cores and 90 GiB."
     assert fits_line(here, "t4", "T4", 3) == ""
     assert fits_line(here, None, "", 0) == "Fits: up to 14 CPU cores and 90 GiB."

@@ -155,6 +155,25 @@ def problems(reader: Reader) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("error", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
+def test_the_partitions_of_a_card_that_fails_stay_what_they_are(error: int) -> None:
+    cut = a100("GPU-1", 0, FakeInstance("MIG-a", "1g.5gb", 7), FakeInstance("MIG-b", "1g.5gb", 8))
+    reader = Reader(FakeNvml(cut))
+    (before,) = reader.look().cards
+    cut.fails = error
+    for _ in range(2):
+        (seen,) = reader.look().cards
+        assert seen.problem
+        assert replace(seen, problem="") == before
+    cut.fails = None
+    assert reader.look().cards == (before,)
+
+
+def test_a_card_that_never_said_all_is_shown_with_its_problem() -> None:
+    seen = only(FakeCard("GPU-1", fails=pynvml.NVML_ERROR_GPU_IS_LOST))
+    assert seen == Card("GPU-1", "Tesla T4", 0, problem="it has fallen off the bus", complete=False)
+
+
 def test_a_failure_that_the_driver_reports_is_remembered_and_those_of_programs_are_not() -> None:
     slice_a, slice_b = FakeInstance("MIG-a", "1g.5gb", 7), FakeInstance("MIG-b", "1g.5gb", 8)
     cut, whole = a100("GPU-1", 0, slice_a, slice_b), FakeCard("GPU-2", minor=1)
