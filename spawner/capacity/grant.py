@@ -66,7 +66,7 @@ def _refuse_in_cluster(
     availability: Availability, wanted: Reservation, count: Count, catalogue: Catalogue, nodes_may_appear: bool
 ) -> None:
     title = _title(wanted, catalogue, "kubernetes")
-    by_hand = placed_by_hand(catalogue.profiles.get(wanted.profile))
+    by_hand = wanted.by_hand or placed_by_hand(catalogue.profiles.get(wanted.profile))
     if wanted.accelerator is not None and count.total == 0:
         if nodes_may_appear:
             return
