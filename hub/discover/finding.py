@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Finding", "Inventory", "named", "plain"]
 
-_UNPRINTED = re.compile(r"[^\x20-\x7e\u00a1-\u1fff\u2010-\u2027\u2030-\ud7ff]+")
 _SHOWN = 3
 
 
@@ -48,7 +46,7 @@ def plain(text: object, longest: int = 120) -> str:
     """Return text from a cluster as one printable line that is not too long, so that it cannot leave the comment or
     the value in which it is shown.
     """
-    line = " ".join(_UNPRINTED.sub(" ", str(text)).split())
+    line = " ".join("".join(one if one.isprintable() else " " for one in str(text)).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 

@@ -131,7 +131,7 @@ def test_a_full_one_can_be_looked_at_but_not_started(page: Page, pretend: Any) -
     site = pretend(known=known(0, mine=1))
     page.goto(site.url)
     pick(page, "T4")
-    said = "All 2 T4 are in use: 1 by others, 1 by you. Try again later, or choose another accelerator."
+    said = "All 2 T4 (simulated) are in use: 1 by others, 1 by you. Try again later, or choose another accelerator."
     expect(page.locator("#arm-why")).to_have_text(said)
     expect(start_button(page)).to_be_disabled()
     assert start_button(page).get_attribute("aria-describedby") == "arm-why"
@@ -154,10 +154,10 @@ def test_what_does_not_fit_together_is_said_before_it_is_sent(page: Page, preten
     site = pretend()
     page.goto(site.url)
     pick(page, "T4")
-    expect(page.locator(".arm-fits")).to_have_text("Fits beside one T4: up to 14 CPU cores and 90 GiB.")
+    expect(page.locator(".arm-fits")).to_have_text("Fits beside one T4 (simulated): up to 14 CPU cores and 90 GiB.")
     page.get_by_label("CPU cores").select_option("16")
     why = page.locator("#arm-why")
-    at_most = "at most 14 CPU cores and 90 GiB beside one T4 on any node"
+    at_most = "at most 14 CPU cores and 90 GiB beside one T4 (simulated) on any node"
     expect(why).to_have_text(f"16 CPU cores and 2 GiB do not fit: {at_most}. Ask for less.")
     expect(start_button(page)).to_be_disabled()
     page.get_by_label("CPU cores").select_option("4")
@@ -168,7 +168,7 @@ def test_what_does_not_fit_together_is_said_before_it_is_sent(page: Page, preten
     expect(start_button(page)).to_be_enabled()  # the server says what is wrong with it
     page.get_by_label("Memory").fill("90Gi")
     page.get_by_label("Number of accelerators").fill("3")
-    expect(why).to_have_text("You asked for 3 T4, but this machine has 2. Ask for fewer.")
+    expect(why).to_have_text("You asked for 3 T4 (simulated), but this machine has 2. Ask for fewer.")
     pick(page, "None")
     expect(why).to_be_hidden()
     described = page.get_by_label("CPU cores").get_attribute("aria-describedby") or ""

@@ -203,18 +203,20 @@ def test_a_secret_in_the_file_is_refused_with_the_way_out_and_not_repeated(tmp_p
 
 
 def test_there_are_secrets_and_each_has_a_file_beside_it() -> None:
-    assert [shape.dotted for shape in SECRETS] == ["hub.database_url", "proxy.api_password", "login.client_secret"]
+    secrets = ["hub.database_url", "proxy.api_password", "login.client_secret", "database.url"]
+    assert [shape.dotted for shape in SECRETS] == secrets
     dotted = {shape.dotted for shape in shapes(Settings)}
     assert all(f"{shape.dotted}_file" in dotted for shape in SECRETS)
 
 
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
-    loaded = load_with_origins(written(tmp_path, ""), {variable_of(shape): "hunter2" for shape in SECRETS})
+    given = {variable_of(shape): "hunter2" for shape in SECRETS} | {"ARMILLARY_DATABASE__URL": "sqlite:///hunter2"}
+    loaded = load_with_origins(written(tmp_path, ""), given)
     assert loaded.settings.login.client_secret is not None
     assert loaded.settings.login.client_secret.get_secret_value() == "hunter2"
     shown = as_yaml(loaded) + repr(loaded) + str(loaded.settings) + loaded.settings.model_dump_json()
     assert "hunter2" not in shown
-    assert shown.count('"***"') == 3
+    assert shown.count('"***"') == 4
     assert "# ARMILLARY_LOGIN__CLIENT_SECRET\n" in shown
 
 
