@@ -162,7 +162,9 @@ def test_a_service_that_is_stopped_is_shown_as_old_and_not_as_free(browser: Brow
                 expect(card(plain, "A100 slice 1/7")).to_contain_text(unknown)
                 pick(plain, "A100 slice 1/7")
                 plain.get_by_role("button", name="Start").click()
-                expect(plain.get_by_role("alert")).to_contain_text("It is not known which A100 slice 1/7 (simulated) are free")
+                expect(plain.get_by_role("alert")).to_contain_text(
+                    "It is not known which A100 slice 1/7 (simulated) are free"
+                )
         finally:
             os.kill(service, signal.SIGCONT)
         expect(card(page, "A100 slice 1/7")).to_contain_text("21 of 21 free", timeout=90_000)
