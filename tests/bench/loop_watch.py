@@ -39,7 +39,7 @@ class _Watch:
     def timed(self, run: Any) -> Any:
         def _run(handle: Any) -> None:
             self.serial += 1
-            serial, began = self.serial, time.perf_counter()
+            serial, began, cpu = self.serial, time.perf_counter(), time.thread_time()
             self.running_since = began
             try:
                 run(handle)
@@ -47,16 +47,18 @@ class _Watch:
                 self.running_since = None
                 self.callbacks += 1
                 if serial in self.looks:
-                    self._note(time.perf_counter() - began, self.looks.pop(serial))
+                    self._note(time.perf_counter() - began, time.thread_time() - cpu, self.looks.pop(serial))
 
         return _run
 
-    def _note(self, seconds: float, seen: Counter[str]) -> None:
+    def _note(self, seconds: float, cpu_s: float, seen: Counter[str]) -> None:
         ours = sum(number for where, number in seen.items() if where)
         self.long.append(
             {
                 "ms": round(seconds * 1000, 2),
                 "ours_ms": round(seconds * 1000 * ours / seen.total(), 2),
+                # What the thread has computed of that: the rest is a machine that did something else meanwhile.
+                "ours_cpu_ms": round(cpu_s * 1000 * ours / seen.total(), 2),
                 "where": max(seen, key=lambda where: seen[where]),
             }
         )

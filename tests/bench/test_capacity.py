@@ -13,7 +13,7 @@ from tests.bench import capacity
 @pytest.mark.timeout(900)
 def test_a_small_cluster(tmp_path: Path) -> None:
     folder = tmp_path / "benchmarks"
-    size = ["--nodes", "40", "--pods", "200", "--changes", "20", "--rounds", "2"]
+    size = ["--nodes", "40", "--pods", "200", "--changes", "20", "--rounds", "2", "--views", "10"]
     assert capacity.main([*size, "--write", str(folder)]) == 0
 
     raw = json.loads((folder / "capacity.json").read_text())
