@@ -5,6 +5,9 @@ Ours is set as values and as classes of our own, never as hooks (`pre_spawn_hook
 add where they set a hook.
 """
 
+import asyncio
+import contextlib
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ from profiles.loader import load as load_catalogue
 
 __all__ = ["SHIPPED_CATALOGUE", "TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
 
+_UP_S = 10.0
 SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
 TEMPLATES = Path(hub.__file__).parent / "templates"
 
@@ -53,6 +57,17 @@ def apply(c: Config, settings: Settings) -> None:
         _kubernetes(c, settings)
     else:
         _local(c, settings, database)
+    _spare_the_collector()
+
+
+def _spare_the_collector() -> None:
+    """Let Python's garbage collector pass over what stays until the hub ends: modules, catalogue, Kubernetes' models.
+
+    Walking through all of it holds the event loop for some hundred milliseconds. Once more when the hub is up.
+    """
+    gc.freeze()
+    with contextlib.suppress(RuntimeError):  # no loop: it is not a hub that reads this
+        asyncio.get_running_loop().call_later(_UP_S, gc.freeze)
 
 
 def _hub(c: Config, settings: Settings) -> None:

@@ -68,6 +68,12 @@ def _worst(run: Run) -> str:
     return f" in {max(ours, key=lambda held: held['ours_ms'])['where']}" if ours else ""
 
 
+def _failures(run: Run) -> str:
+    if not run.naive_failures:
+        return ""
+    return f" {run.naive_failures} views of the naive way failed; they were tried again, and are not counted."
+
+
 def _lag(run: Run, hub: str) -> str:
     lags = run.loops[hub]["lags_ms"]
     return (
@@ -103,7 +109,7 @@ counts made the naive way, two lists of nodes and one of pods for each view; and
 no counts.
 
 **The naive way takes {how.value:.0f} times as long as ours** (medians; 95 % interval {how.low:.0f} to {how.high:.0f},
-bootstrap over {run.size.rounds} rounds).
+bootstrap over {run.size.rounds} rounds).{_failures(run)}
 
 {views}
 
@@ -148,6 +154,7 @@ def write(run: Run, found: Conditions, folder: Path) -> Path:
         "ratio": asdict(ratio(run)),
         "controller": asdict(run.controller),
         "totals": run.checked,
+        "naive_failures": run.naive_failures,
         "loops": {
             hub: {
                 "callbacks": loop["callbacks"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -283,3 +284,14 @@ def test_a_database_that_cannot_be_used_stops_the_hub_with_the_reason(folder: Pa
     with pytest.raises(ConfigError, match=r"Armillary's database cannot be used: database\.url_file") as caught:
         configured(folder, database={"url_file": "url"})
     assert "pa55" not in str(caught.value)
+
+
+def test_what_stays_is_not_walked_through_by_the_garbage_collector(folder: Path) -> None:
+    gc.unfreeze()
+    try:
+        configured(folder)
+        known = {id(one) for one in gc.get_objects()}
+        assert gc.get_freeze_count() > 10_000
+        assert id(JupyterHub) not in known
+    finally:
+        gc.unfreeze()
