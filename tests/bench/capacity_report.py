@@ -69,9 +69,8 @@ def _worst(run: Run) -> str:
 
 
 def _failures(run: Run) -> str:
-    if not run.naive_failures:
-        return ""
-    return f" {run.naive_failures} views of the naive way failed; they were tried again, and are not counted."
+    found = [f"{number} at {_TITLES[hub]}" for hub, number in run.failures.items() if number]
+    return f" Views that failed, were tried again and are not counted: {', '.join(found)}." if found else ""
 
 
 def _lag(run: Run, hub: str) -> str:
@@ -154,7 +153,7 @@ def write(run: Run, found: Conditions, folder: Path) -> Path:
         "ratio": asdict(ratio(run)),
         "controller": asdict(run.controller),
         "totals": run.checked,
-        "naive_failures": run.naive_failures,
+        "failures": run.failures,
         "loops": {
             hub: {
                 "callbacks": loop["callbacks"],
