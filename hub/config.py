@@ -36,6 +36,8 @@ from profiles.loader import load as load_catalogue
 __all__ = ["SHIPPED_CATALOGUE", "TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
 
 _UP_S = 10.0
+"""When a hub is up, at the latest as a rule; only what is made before is spared the collector."""
+
 SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
 TEMPLATES = Path(hub.__file__).parent / "templates"
 

@@ -77,7 +77,7 @@ class Run:
     load: float
     checked: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
-    """Views at each hub that failed and were tried again; their time is not counted."""
+    """Views at the hubs compared with that failed and were tried again; their time is not counted."""
 
 
 @contextlib.asynccontextmanager
@@ -114,12 +114,15 @@ async def _counted(http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def _tried(http: httpx.AsyncClient, hub: str, number: int) -> tuple[View, int]:
-    """Return a view, and how many failed before: after a view of minutes the proxy may answer 502 once."""
+    """Return a view, and how many failed before; a view of ours that fails ends the benchmark.
+
+    After a view of minutes the proxy may answer 502 once, which shall not cost what was measured until then.
+    """
     for failed in range(_TRIES):
         try:
             return await _view(http, hub, number), failed
         except (RuntimeError, httpx.HTTPError) as error:
-            if failed + 1 == _TRIES:
+            if hub == "armillary" or failed + 1 == _TRIES:
                 raise
             print(f"round {number + 1:3} {hub:10} failed, and is tried again: {error}"[:200], flush=True)
     raise AssertionError("not reached")
@@ -201,8 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=Size.views, help=f"views at a hub in one round ({Size.views})")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write capacity.md and capacity.json there")
     given = parser.parse_args(arguments)
-    if min(given.nodes, given.pods, given.changes, given.rounds) < 1:
-        parser.error("--nodes, --pods, --changes and --rounds must be at least 1")
+    if min(given.nodes, given.pods, given.changes, given.rounds, given.views) < 1:
+        parser.error("--nodes, --pods, --changes, --rounds and --views must be at least 1")
     was_up = kubernetes.is_up()
     cluster = kubernetes.up()
     try:
