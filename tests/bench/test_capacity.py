@@ -20,7 +20,6 @@ def test_a_small_cluster(tmp_path: Path) -> None:
     assert {(view["hub"], view["round"]) for view in raw["views"]} == {
         (hub, n) for hub in capacity.HUBS for n in (0, 1)
     }
-    assert raw["failures"] == dict.fromkeys(capacity.HUBS, 0)
     assert raw["changes_per_s"] > 0
     assert all(raw["loops"][hub]["callbacks"] > 0 for hub in capacity.HUBS)
     # what the page was fed: a fifth of the nodes has seven slices each, a fifth four T4
