@@ -7,7 +7,7 @@ UV ?= uv
 UNUSED := --no-emit-package rfc3987-syntax --no-emit-package lark
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint docs lock clean
+.PHONY: help run test bench lint docs labextension lock clean
 
 help:   ## show this list
 	@sed -n 's/^\([a-z]*\): *## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -21,12 +21,17 @@ test:   ## run the tests, tier by tier; one or some of them with TIER="unit hub"
 bench:  ## run the benchmarks in full and write their tables into docs/
 	@$(DEV) python -m tests.bench.spawn --pairs 40 --write docs/reference/benchmarks
 	@$(DEV) python -m tests.bench.capacity --write docs/reference/benchmarks
+	@$(DEV) python -m tests.bench.admission --write docs/reference/benchmarks
+	@$(DEV) python -m tests.bench.storm --write docs/reference/benchmarks
 
 lint:   ## ruff, mypy strict and the import contract
 	@$(DEV) python -m tests.tiers lint
 
 docs:   ## build the documentation; warnings are errors
 	@$(DEV) python -m docs.build
+
+labextension: ## build the JupyterLab extension as a wheel in dist/, which installs without Node
+	@$(DEV) python images/labextension/build.py wheel --into dist
 
 lock:   ## resolve the requirements anew (needs uv)
 	$(UV) pip compile -q --universal --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt \

@@ -11,6 +11,7 @@ stay readable by an old Python, so that this can say in one line which Python is
 import argparse
 import contextlib
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -144,9 +145,13 @@ class Environment:
         self.folder = os.path.join(self.all, f"{name}-{key}")
         self.python = os.path.join(self.folder, "bin", "python")
         self.finished = os.path.join(self.folder, ".installed")
+        self.extended = os.path.join(self.folder, ".labextension")
 
-    def hold(self):
-        """Install it if it is not there yet, and hold it until this process, or what it becomes, ends."""
+    def hold(self, wheel=None):
+        """Install it if it is not there yet, and hold it until this process, or what it becomes, ends.
+
+        A wheel is installed into it, too, unless that is there already or something else runs from it just now.
+        """
         os.makedirs(self.all, exist_ok=True)
         lock = open_lock(self.folder)
         if not os.path.exists(self.finished):
@@ -155,6 +160,8 @@ class Environment:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if not os.path.exists(self.finished):
                 self.install()
+        if wheel is not None and not self.has(wheel) and try_lock(lock, fcntl.LOCK_EX):
+            self.extend(wheel)
         fcntl.flock(lock, fcntl.LOCK_SH)
         os.set_inheritable(lock, True)
         self.remove_old()
@@ -166,19 +173,40 @@ class Environment:
         if free_mb < NEEDED_MB:
             raise Problem(f"the environment needs {NEEDED_MB} MB, but only {free_mb} MB are free for {self.all}")
         say(f"installing {self.count} packages into {self.folder}, once; this takes a minute or two")
+        venv = [self.source, "-m", "venv", "--clear", self.folder]
+        self.call(venv, self.pip("--require-hashes", "-r", self.requirements))
+        with open(self.finished, "w"):
+            pass
+
+    def pip(self, *what):
+        """Return the command that installs this and nothing else."""
+        return [self.python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", *what]
+
+    def call(self, *commands):
+        """Run commands one after the other; what they say is only kept if one fails."""
         log = self.folder + ".log"
-        pip = [self.python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps"]
-        pip += ["--require-hashes", "-r", self.requirements]
+        environ = dict(os.environ, PIP_ROOT_USER_ACTION="ignore", PYTHONNOUSERSITE="1")
+        environ.pop("PYTHONPATH", None)
+        environ.pop("PYTHONHOME", None)
         with open(log, "wb") as file:
-            for command in ([self.source, "-m", "venv", "--clear", self.folder], pip):
-                environ = dict(os.environ, PIP_ROOT_USER_ACTION="ignore", PYTHONNOUSERSITE="1")
-                environ.pop("PYTHONPATH", None)
-                environ.pop("PYTHONHOME", None)
+            for command in commands:
                 if subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environ) != 0:
                     raise Problem(why_not_installed(log))
         os.remove(log)
-        with open(self.finished, "w"):
-            pass
+
+    def has(self, wheel):
+        """Tell whether this very wheel is what was installed last."""
+        with contextlib.suppress(FileNotFoundError), open(self.extended) as file:
+            return file.read() == known_by_content(wheel)
+        return False
+
+    def extend(self, wheel):
+        """Install the JupyterLab extension in place of another one; of the version alone one cannot tell them."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.extended)
+        self.call(self.pip("--no-index", "--force-reinstall", wheel))
+        with open(self.extended, "w") as file:
+            file.write(known_by_content(wheel))
 
     def remove_old(self):
         """Remove environments of earlier lock files that nothing uses any more."""
@@ -217,6 +245,18 @@ def remove_environment(folder):
     return True
 
 
+def known_by_content(path):
+    """Return what tells a file from every other one."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def built_extension():
+    """Return the newest wheel that `make labextension` made here; None if there is none."""
+    made = glob.glob(os.path.join(glob.escape(CHECKOUT), "dist", "armillary_lab-*.whl"))
+    return max(made, key=os.path.getmtime, default=None)
+
+
 def why_not_installed(log):
     """Say why pip failed, from its own words."""
     with open(log, encoding="utf-8", errors="replace") as file:
@@ -236,7 +276,12 @@ def launcher_environment(base):
 def run(base, arguments):
     """Start the launcher in place of this process."""
     environment = Environment(base, "run")
-    environment.hold()
+    wheel = built_extension()
+    environment.hold(wheel)
+    if wheel is not None and not environment.has(wheel):
+        say("the new JupyterLab extension is installed at a start when nothing else runs from this environment")
+    elif not os.path.exists(environment.extended):
+        say("JupyterLab shows accelerator, time and budget after `make labextension`")
     os.chdir(CHECKOUT)
     command = [environment.python, "-m", "hub.launch", "run", *arguments]
     os.execve(environment.python, command, launcher_environment(base))  # noqa: S606 - no shell is wanted

@@ -26,6 +26,9 @@ PARTS: tuple[str, ...] = (
     "hub.mig.command",
     "hub.web.command",
     "hub.controller.command",
+    "hub.usage.command",
+    "hub.quotas.command",
+    "hub.reconcile.command",
 )
 
 

@@ -6,8 +6,6 @@ add where they set a hook.
 """
 
 import asyncio
-import contextlib
-import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,34 @@ from traitlets.config import Config
 import hub
 import profiles
 from hub.admission.desk import SqlDesk
+from hub.admission.logins import Logins
 from hub.auth.oidc import OIDCAuthenticator
 from hub.db.address import AddressError
 from hub.db.engine import sqlite_file
 from hub.db.installation import bring_up_to_date
+from hub.db.transaction import DatabaseAway
 from hub.db.upgrade import UpgradeError
+from hub.mail.addresses import AddressBook
+from hub.one_hub import AnotherHub, be_the_hub
 from hub.proxy import ArmillaryProxy
 from hub.secret import ConfigError, secret, service_token
 from hub.settings import Settings
 from hub.settings.values import is_loopback, split_url
 from hub.uids import SqlUidRegistry, UidError
+from hub.warm_up import warm_up
 from hub.web.place import NAME as SERVICE
-from hub.web.place import Place
+from hub.web.place import Place, service_url
+from hub.web.proof import make_proof
 from profiles.loader import load as load_catalogue
 
 __all__ = ["SHIPPED_CATALOGUE", "TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
 
-_UP_S = 10.0
-"""When a hub is up, at the latest as a rule; only what is made before is spared the collector."""
+SERVICE_SCOPES = (
+    *("start:servers", "delete:servers", "read:servers"),
+    *("read:users:name", "read:users:activity", "list:users"),
+)
+"""What service and controller may do at the hub: nothing with the users' files, and nothing with users themselves. The
+list is for the reconciler, which compares the servers that the hub has with what runs."""
 
 SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
 TEMPLATES = Path(hub.__file__).parent / "templates"
@@ -54,22 +62,16 @@ def apply(c: Config, settings: Settings) -> None:
     _login(c, settings)
     _service(c, settings)
     database = _database(settings)
+    _alone(database)
     _servers(c, settings, database)
+    c.OIDCAuthenticator.logins = Logins(database)
+    if settings.queue.mail.host is not None:
+        c.OIDCAuthenticator.addresses = AddressBook(database)
     if settings.engine == "kubernetes":
         _kubernetes(c, settings)
     else:
         _local(c, settings, database)
-    _spare_the_collector()
-
-
-def _spare_the_collector() -> None:
-    """Let Python's garbage collector pass over what stays until the hub ends: modules, catalogue, Kubernetes' models.
-
-    Walking through all of it holds the event loop for some hundred milliseconds. Once more when the hub is up.
-    """
-    gc.freeze()
-    with contextlib.suppress(RuntimeError):  # no loop: it is not a hub that reads this
-        asyncio.get_running_loop().call_later(_UP_S, gc.freeze)
+    warm_up()
 
 
 def _hub(c: Config, settings: Settings) -> None:
@@ -103,6 +105,12 @@ def _hub(c: Config, settings: Settings) -> None:
 
 def _pages(c: Config, settings: Settings) -> None:
     c.JupyterHub.template_paths = [*map(str, settings.hub.template_paths), str(TEMPLATES)]
+    token = service_token(settings)
+    # By it the start form may ask the service; JupyterHub calls it with whom a page is for.
+    c.JupyterHub.template_vars = {
+        "service_proof": lambda user: make_proof(token, user.name) if user else "",
+        "mail": settings.queue.mail.host is not None,
+    }
     c.JupyterHub.tornado_settings = {
         # Below this a refusal is answered with its status, above it the progress page shows it; 0 would hide it.
         "slow_spawn_timeout": settings.servers.slow_start_s,
@@ -202,10 +210,11 @@ def _login(c: Config, settings: Settings) -> None:
 def _service(c: Config, settings: Settings) -> None:
     """Make the service known, with a route, and to everybody who can log in.
 
-    Its own token gets no scope at all: whoever comes to the service brings a token of their own, which says who they
-    are and in which groups, and with it the service asks `/hub/api/user`. Its token only proves, at
-    `/hub/api/oauth2/token`, that it is the service that completes a login. `oauth_client_allowed_scopes` stays empty
-    too, so that a browser's token for the service may use the service and nothing else.
+    Whoever comes to the service brings a token of their own, which says who they are and in which groups, and with it
+    the service asks `/hub/api/user`. Its own token proves, at `/hub/api/oauth2/token`, that it is the service that
+    completes a login; and by its role it starts servers whose turn in the queue it is, sees how they are, and stops
+    those that have to be stopped. It may not use them. `oauth_client_allowed_scopes` stays empty, so that a browser's
+    token for the service may use the service and nothing else.
     """
     c.JupyterHub.services = [
         {
@@ -221,6 +230,9 @@ def _service(c: Config, settings: Settings) -> None:
             "timeout": 3,
         }
     ]
+    # Appended, so that a deployer's own lines may append too.
+    role = {"name": f"{SERVICE}-service", "services": [SERVICE], "scopes": list(SERVICE_SCOPES)}
+    c.JupyterHub.load_roles.append(role)
     # Adds to the role `user`; a `load_roles` entry for it would make a deployer's own a duplicate (JupyterHub 6.1).
     c.JupyterHub.extra_user_scopes = {f"access:services!service={SERVICE}"}
 
@@ -233,20 +245,31 @@ def _database(settings: Settings) -> Database:
         raise ConfigError(f"Armillary's database cannot be used: {error}") from error
 
 
+def _alone(database: Database) -> None:
+    """Be the only hub of this database, if it is a hub that reads this: it does so in its event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    try:
+        be_the_hub(database)
+    except AnotherHub as error:
+        raise ConfigError(str(error)) from error
+    except DatabaseAway as error:
+        raise ConfigError(f"Armillary's database cannot be used: {error}") from error
+
+
 def _servers(c: Config, settings: Settings, database: Database) -> None:
     own = settings.servers
     catalogue = load_catalogue(
         settings.catalogue or SHIPPED_CATALOGUE, allow_weaker_security=settings.allow_weaker_security
     )
     c.RequestSpawner.catalogue = catalogue
-    c.RequestSpawner.desk = SqlDesk(
-        database,
-        engine_kind=settings.engine,
-        catalogue=catalogue,
-        stale_after_s=settings.controller.stale_after_s,
-        nodes_may_appear=settings.kubernetes.nodes_may_appear,
-    )
+    c.RequestSpawner.desk = SqlDesk.of(settings, catalogue, database)
     c.RequestSpawner.hide_not_allowed = own.hide_unavailable
+    c.RequestSpawner.service_url = service_url(settings)
+    # JupyterHub's own two, and its owner's groups: they decide what a session may be switched to.
+    c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", "read:users:groups!user"]
     c.Spawner.start_timeout = own.start_timeout_s
     c.Spawner.http_timeout = own.http_timeout_s
     c.Spawner.poll_interval = own.poll_interval_s
@@ -294,6 +317,7 @@ def _confidential(settings: Settings, database: Database) -> list[Path]:
         settings.proxy.api_password_file,
         settings.database.url_file,
         settings.service.api_token_file,
+        settings.queue.mail.password_file,
     ]
     file = sqlite_file(database)
     if file is not None and not file.is_relative_to(settings.state_dir):

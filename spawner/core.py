@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, ClassVar
 
 from jupyterhub import __version__ as jupyterhub_version
@@ -13,7 +14,6 @@ from jupyterhub.spawner import Spawner
 from sqlalchemy import inspect
 from traitlets import Bool, Instance, List, Unicode, default
 
-from profiles.access import Person
 from profiles.model import Catalogue, Engine
 from profiles.offers import offers
 from spawner import form, options
@@ -70,6 +70,17 @@ class RequestSpawner(Reserving):
         """,
     )
 
+    service_url = Unicode(
+        "",
+        config=True,
+        help="""
+        Where sessions reach Armillary's service: their server extension sends what it measures there.
+
+        Default: empty, sessions measure nothing, and only the hub tells whether one is used. `hub.config` sets it.
+        Example: `c.RequestSpawner.service_url = "http://service.armillary.svc:8003/services/armillary"`
+        """,
+    )
+
     request: Request | None = None
     """What was decided for the present start; None before."""
 
@@ -87,13 +98,6 @@ class RequestSpawner(Reserving):
         self._was_ready = False
 
     # --- who, and what they may do ---------------------------------------------------------------------------
-
-    @property
-    def person(self) -> Person:
-        """Whose server this is, as the catalogue's rules see them."""
-        return Person(
-            name=self.user.name, groups=frozenset(group.name for group in self.user.groups), admin=bool(self.user.admin)
-        )
 
     def notices(self) -> list[str]:
         """Return sentences for the top of the form; an engine adds what it cannot promise on this machine."""
@@ -133,9 +137,9 @@ class RequestSpawner(Reserving):
         request, notice = self._selected()
         server, selected = _asked.get() or (self.name, request.options() if request else {})
         notices = [*self.notices(), *([notice] if notice else [])]
-        shown = offers(self.catalogue, self.person, self.engine)
-        return form.render(
-            form.visible(shown, hide_not_allowed=self.hide_not_allowed),
+        person, hide = self.person, self.hide_not_allowed
+        rendered = partial(
+            form.render,
             selected=selected,
             notices=notices,
             catalogue=self.catalogue,
@@ -145,6 +149,13 @@ class RequestSpawner(Reserving):
             nodes_may_appear=bool(getattr(self, "nodes_may_appear", False)),
             by_hand=bool(getattr(self, "placed_by_hand", False)),
         )
+
+        def made() -> str:
+            shown = offers(self.catalogue, person, self.engine)
+            return rendered(form.visible(shown, hide_not_allowed=hide))
+
+        # Some milliseconds of computing for each page that somebody opens: the loop goes on meanwhile.
+        return await asyncio.to_thread(made)
 
     def chosen(self) -> tuple[tuple[str, str], ...]:
         """Return what runs, or ran last, in words for a page: (what, which)."""
@@ -224,6 +235,8 @@ class RequestSpawner(Reserving):
         """Return the session's environment; without JupyterHub's second copy of the token, unused since 0.7.2."""
         env: dict[str, Any] = super().get_env()
         env.pop("JPY_API_TOKEN", None)
+        if self.service_url:
+            env["ARMILLARY_SERVICE_URL"] = self.service_url
         return env
 
     # --- after a restart of the hub --------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from spawner.no_node import Known
 from spawner.pod_maker import Owner, PodMaker, late_pod_removed
 from spawner.pod_progress import step
 from spawner.pod_watch import PodView
+from spawner.protocols import PlacingDesk
 from spawner.readiness import wait_until_answering
 from spawner.reason import HEALED_BY_NODES
 from spawner.refusal import Refusal, StartFailed
@@ -67,6 +68,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         self._configured_start_timeout = self.start_timeout
         self._maker: PodMaker | None = None
         self._counting: asyncio.Task[Any] | None = None
+        if isinstance(self.desk, PlacingDesk):
+            self.desk.placing(self.placed_by_hand)
 
     # --- the parts -------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from profiles.model import NO_ACCELERATOR, Catalogue, ChoiceOption, Engine
 from profiles.offers import OptionOffer, ProfileOffer, offers
 from profiles.quantities import QuantityError, format_cpu, parse_quantity, say_memory
 from spawner.refusal import Refusal
-from spawner.request import UNLISTED_SUFFIX, Chosen, Request
+from spawner.request import ACCOUNT, UNLISTED_SUFFIX, Chosen, Request
 
 __all__ = ["FORM_PREFIX", "MAX_TEXT", "from_form", "parse", "parse_saved"]
 
@@ -47,6 +47,7 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
     answers = {key: value for key, value in options.items() if key != "profile"}
     if _says_one_card(answers, profile):
         del answers["count"]
+    account = None if any(option.key == ACCOUNT for option in profile.options) else _account(answers.pop(ACCOUNT, None))
     _refuse_unknown(answers, profile)
     found: dict[str, str | Decimal | None] = {}
     choices: list[Chosen] = []
@@ -58,7 +59,8 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
         else:
             found[option.key] = _named(option, answers.get(option.key))
     accelerator = _text(found.get("accelerator"))
-    accelerator = None if accelerator == NO_ACCELERATOR else accelerator
+    declined = accelerator == NO_ACCELERATOR
+    accelerator = None if declined else accelerator
     cpu, memory, count = found.get("cpu"), found.get("memory"), found.get("count")
     if accelerator is not None and isinstance(count, Decimal):
         _refuse_more_than_one_node_has(profile, accelerator, int(count))
@@ -70,7 +72,21 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
         accelerator=accelerator,
         count=0 if accelerator is None else int(count) if isinstance(count, Decimal) else 1,
         choices=tuple(choices),
+        account=account,
+        declined=declined,
     )
+
+
+def _account(value: object) -> str | None:
+    """Return what is to be charged, in its form; whether this person may charge it is for the hub to say."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise _bad_type(ACCOUNT, value, "a text such as group:NAME")
+    kind, _, name = _checked(ACCOUNT, value).partition(":")
+    if kind not in ("user", "group") or not name:
+        raise Refusal("bad-value", f"{ACCOUNT}: {_show(value)} is no account. Write user:NAME or group:NAME.")
+    return value
 
 
 def _refuse_more_than_one_node_has(profile: ProfileOffer, accelerator: str, count: int) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from profiles.access import Person
 from spawner.capacity.availability import Availability
 from spawner.reservation import Reservation
 
-__all__ = ["CapacityDesk", "UidRegistry"]
+__all__ = ["CapacityDesk", "PlacingDesk", "UidRegistry"]
 
 
 @runtime_checkable
@@ -27,16 +28,24 @@ class CapacityDesk(Protocol):
         """Return what is known now; at most a second old, O(1), and never an exception: nothing known is an answer."""
         ...
 
-    async def reserve(self, wanted: Reservation, *, expires_in_s: float) -> Reservation:
-        """Hold what is wanted, in one transaction with the check that it is free; return it with its devices.
+    async def reserve(self, wanted: Reservation, *, expires_in_s: float, person: Person | None = None) -> Reservation:
+        """Hold what is wanted, in one transaction with the decision that it may be had; return it with its devices.
 
-        A second call with the same id returns the first one's answer. A reservation that no running server of this
-        id was seen for within `expires_in_s` is given back by the controller.
+        A second call with the same id returns the first one's answer. What was granted before for this server and the
+        same request (the queue did, which then asked for this start) is returned with its own id: the start has to go
+        on under that one. A reservation that no running server of its id was seen for within `expires_in_s` is given
+        back by the controller.
+
+        Parameters
+        ----------
+        person
+            Whose server it is, for the accounts that may be charged; None: somebody in no group.
 
         Raises
         ------
         spawner.refusal.Refusal
-            `full` (409), `does-not-fit` (409), `capacity-unknown` (503, local engine only) or `database-away` (503).
+            With the code of the cause. `queued` (409): it is not free now, and there is a place in the queue by which
+            the server will be started; asking again with the same request keeps that place.
         """
         ...
 
@@ -47,5 +56,17 @@ class CapacityDesk(Protocol):
         ------
         OSError
             The database did not answer; the controller gives it back later.
+        """
+        ...
+
+
+@runtime_checkable
+class PlacingDesk(Protocol):
+    """Decides also where no spawner is asked (the queue), by what the spawners are configured with."""
+
+    def placing(self, by_hand: bool) -> None:
+        """Hear whether settings that the counts do not know take part in the choice of every session's node.
+
+        Called whenever a spawner is made, from the event loop: it must not block, and never fails.
         """
         ...

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from profiles.model import NO_ACCELERATOR
 from profiles.quantities import format_cpu, format_memory
 
-__all__ = ["UNLISTED_SUFFIX", "Chosen", "Request"]
+__all__ = ["ACCOUNT", "UNLISTED_SUFFIX", "Chosen", "Request"]
+
+ACCOUNT = "account"
+"""The key by which options say what is to be charged, beside those of the profile; one that has an option of this name
+leaves it to the default."""
 
 UNLISTED_SUFFIX = "--unlisted-choice"
 """How KubeSpawner names the key that carries the text of an unlisted choice; clients know it already."""
@@ -28,7 +33,7 @@ class Request:
     """What a person asked for, checked against the catalogue.
 
     `cpu` is in cores, `memory` in bytes, `count` in accelerators (0 without one). None means that the profile
-    does not let one choose it.
+    does not let one choose it. `account` is what is to be charged (`user:NAME`, `group:NAME`); None: the default.
     """
 
     profile: str
@@ -38,6 +43,9 @@ class Request:
     accelerator: str | None = None
     count: int = 0
     choices: tuple[Chosen, ...] = ()
+    account: str | None = None
+    declined: bool = field(default=False, compare=False)
+    """Whether none was picked where there are accelerators to pick: a profile's default may be one of them."""
 
     def options(self) -> dict[str, Any]:
         """Return the options that parse to this request again: what is saved for the next start."""
@@ -50,6 +58,8 @@ class Request:
             options["memory"] = format_memory(self.memory)
         if self.accelerator is not None:
             options["accelerator"] = self.accelerator
+        elif self.declined:
+            options["accelerator"] = NO_ACCELERATOR
         if self.count:
             options["count"] = str(self.count)
         for chosen in self.choices:
@@ -57,4 +67,6 @@ class Request:
                 options[chosen.option + UNLISTED_SUFFIX] = chosen.text
             else:
                 options[chosen.option] = chosen.choice
+        if self.account is not None:
+            options[ACCOUNT] = self.account
         return options

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 __all__ = ["Reservation"]
 
@@ -16,6 +18,11 @@ class Reservation:
     uuids of this machine's devices, one per accelerator (local engine). `seen`: the published snapshot counts it
     already; others have to be taken off its free counts. `by_hand`: settings that the counts do not know take part in
     the choice of its node; of interest only while it is asked for.
+
+    `account` is what is charged (`user:…`, `group:…`), by `share` of whole cards, all of the count together. `state`
+    is `granted` while the hub is yet to be asked for the start, or has not begun it. `ticket` is the one that it was
+    promoted from. `options` are those of the request, as `spawner.request.Request.options` returns them. `session_s`
+    is how long the session may last in seconds; None: no limit.
     """
 
     id: str
@@ -28,4 +35,10 @@ class Reservation:
     memory: int | None = None
     devices: tuple[str, ...] = ()
     seen: bool = False
+    account: str = ""
+    share: float = 0.0
+    state: Literal["granted", "begun"] = "begun"
+    ticket: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    session_s: float | None = None
     by_hand: bool = field(default=False, compare=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import uuid
 from typing import Any
@@ -10,12 +11,17 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
 from traitlets import Instance
 
+from profiles.access import Person
 from spawner.capacity.availability import Availability
 from spawner.protocols import CapacityDesk
+from spawner.refusal import Refusal
 from spawner.request import Request
 from spawner.reservation import Reservation
 
 __all__ = ["Reserving"]
+
+_CLEARED: set[asyncio.Task[None]] = set()
+"""Held, since asyncio itself does not keep its tasks."""
 
 
 class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
@@ -35,13 +41,21 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     )
 
     spawn_id: str | None = None
-    """Identity of the present start: in the reservation, and in the pod or the launch record."""
+    """Identity of the present start: in the reservation, and in the pod or the launch record. What the queue has
+    reserved brings its own."""
 
     reservation: Reservation | None = None
     """What is held for the present start; None where nothing was asked for, or after a restart of the hub."""
 
     known: Availability | None = None
     """What was free when this was last asked; for texts about a start that waits."""
+
+    @property
+    def person(self) -> Person:
+        """Whose server this is, as the catalogue's rules see them."""
+        return Person(
+            name=self.user.name, groups=frozenset(group.name for group in self.user.groups), admin=bool(self.user.admin)
+        )
 
     @staticmethod
     def new_spawn_id() -> str:
@@ -58,6 +72,8 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         self, request: Request, *, cpu: Any = None, memory: int | None = None, expires_in_s: float
     ) -> Reservation | None:
         """Hold what this request needs under `spawn_id`, which must be set; to be called before anything is made.
+
+        Afterwards `spawn_id` is that of the reservation: another one, where the queue has reserved already.
 
         Parameters
         ----------
@@ -84,10 +100,28 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             count=request.count,
             cpu_m=math.ceil(float(cpu) * 1000) if cpu else None,
             memory=int(memory) if memory else None,
+            account=request.account or "",
+            options=request.options(),
             by_hand=bool(getattr(self, "placed_by_hand", False)),
         )
-        self.reservation = await self.desk.reserve(wanted, expires_in_s=expires_in_s)
-        return self.reservation
+        asked = asyncio.ensure_future(self.desk.reserve(wanted, expires_in_s=expires_in_s, person=self.person))
+        try:
+            held: Reservation = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            # Whoever stops a start that is still being decided about: what is decided all the same is held by nobody.
+            cleared = asyncio.ensure_future(self._give_back_when_decided(asked))
+            _CLEARED.add(cleared)
+            cleared.add_done_callback(_CLEARED.discard)
+            raise
+        self.reservation, self.spawn_id = held, held.id
+        return held
+
+    async def _give_back_when_decided(self, asked: asyncio.Future[Reservation]) -> None:
+        try:
+            held = await asked
+        except (Refusal, OSError):
+            return  # nothing was granted
+        await self.release(held.id)
 
     async def release(self, spawn_id: str | None = None) -> None:
         """Give back what a start held, by default the present one; to be called when nothing of it runs any more.

@@ -10,18 +10,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, select
 
 from hub.admission import reservations
+from hub.admission.placing import BY_HAND, PLACING
 from hub.controller.publish import CAPACITY
 from hub.db.clock import Now
 from hub.db.tables import snapshot as table
 from spawner.capacity.availability import Availability
 from spawner.capacity.model import Snapshot, from_json
+from spawner.reservation import Reservation
 
 __all__ = ["View"]
 
 _log = logging.getLogger(__name__)
+
+_PUBLISHED = select(
+    table.c.name,
+    table.c.sequence,
+    table.c.published_at,
+    (Now() - table.c.published_at).label("age"),
+    case((table.c.name == PLACING, table.c.document)).label("said"),
+).where(table.c.name.in_((CAPACITY, PLACING)))
+
+_DOCUMENT = select(table.c.document).where(table.c.name == CAPACITY)
 
 
 @dataclass(frozen=True)
@@ -55,31 +67,37 @@ class View:
         self._seen: _Seen | None = None
         self._lock = threading.Lock()
 
-    def of(self, connection: Connection) -> Availability:
-        """Return what is known in this transaction."""
-        held = reservations.all(connection)
-        seen = self._look(connection)
+    def of(self, connection: Connection, held: tuple[Reservation, ...] | None = None) -> Availability:
+        """Return what is known in this transaction.
+
+        Parameters
+        ----------
+        held
+            Every reservation, where the caller has read them; None: they are read here.
+        """
+        held = reservations.all(connection) if held is None else held
+        seen, by_hand = self._look(connection)
         if seen is None or seen.snapshot is None:
-            return Availability(reservations=held)
+            return Availability(reservations=held, by_hand=by_hand)
         blind_since = seen.snapshot.blind_since
         fresh = blind_since is None and self._clock() < seen.good_until
-        return Availability(
-            seen.snapshot, fresh, blind_since or datetime.fromtimestamp(seen.published_at, UTC), reservations=held
-        )
+        as_of = blind_since or datetime.fromtimestamp(seen.published_at, UTC)
+        return Availability(seen.snapshot, fresh, as_of, held, by_hand)
 
-    def _look(self, connection: Connection) -> _Seen | None:
-        mine = table.c.name == CAPACITY
-        columns = (table.c.sequence, table.c.published_at, (Now() - table.c.published_at).label("age"))
-        row = connection.execute(select(*columns).where(mine)).one_or_none()
+    def _look(self, connection: Connection) -> tuple[_Seen | None, bool]:
+        """Return the snapshot, and whether the hub's own lines place every session."""
+        rows = {row.name: row for row in connection.execute(_PUBLISHED)}
+        by_hand = PLACING in rows and rows[PLACING].said == BY_HAND
+        row = rows.get(CAPACITY)
         if row is None:
-            return None
+            return None, by_hand
         with self._lock:
             if self._seen is None or (self._seen.sequence, self._seen.published_at) != (row.sequence, row.published_at):
                 # Reading the document takes longer than all the rest: once for each that is published.
-                document = str(connection.scalar(select(table.c.document).where(mine)))
+                document = str(connection.scalar(_DOCUMENT))
                 good_for = self._stale_after_s - max(0.0, row.age)
                 self._seen = _Seen(row.sequence, row.published_at, _parsed(document), self._clock() + good_for)
-            return self._seen
+            return self._seen, by_hand
 
 
 def _parsed(document: str) -> Snapshot | None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from jupyterhub import orm
 from jupyterhub.utils import maybe_future
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from traitlets import default
@@ -19,6 +20,8 @@ from hub.auth.handlers import OIDCCallbackHandler, OIDCLoginHandler, OIDCLogoutH
 from hub.auth.problems import Garbled, GrantRefused, LoginProblem, NotAllowed, Unanswered, Unproven, quoted
 from hub.auth.provider import Credentials, Provider
 from hub.auth.traits import OIDCTraits
+from hub.mail.addresses import address_in
+from hub.web.place import NAME as SERVICE
 from spawner.refusal import Refusal
 
 LARGEST_ANSWER_BYTES = 1_000_000
@@ -36,6 +39,7 @@ class OIDCAuthenticator(OIDCTraits):
         super().__init__(**kwargs)
         self._provider: Provider | None = None
         self._checks: dict[str, asyncio.Task[dict[str, Any] | bool]] = {}
+        self._lapsed: set[str] = set()
         self._silent_until = 0.0
 
     @default("http_client")
@@ -75,6 +79,17 @@ class OIDCAuthenticator(OIDCTraits):
         model = await self._model(tokens, claims)
         self._silent_until = 0.0  # it answers again
         self._stay_one_identity(handler, model, claims["sub"])
+        return model
+
+    async def run_post_auth_hook(self, handler: Any, auth_model: dict[str, Any]) -> dict[str, Any]:
+        """Hand on to the deployer's hook, note the e-mail address of who may log in, and tell that they have."""
+        model: dict[str, Any] = await super().run_post_auth_hook(handler, auth_model)
+        if self.addresses is not None:
+            state = model.get("auth_state") or {}
+            address = address_in(state.get(self.user_auth_state_key) or {}, state.get("id_token_claims") or {})
+            await self.addresses.remember(model["name"], address)
+        if self.logins is not None:
+            await self.logins.happened(model["name"])
         return model
 
     async def _verified(
@@ -179,6 +194,9 @@ class OIDCAuthenticator(OIDCTraits):
         JupyterHub lets requests with a token go on when a re-check fails (`auth_refresh_strict`), since it cannot tell
         an expired login from a right that was taken away; the groups that the re-check wrote down can. Somebody who
         never logged in was added by an administrator, who answers for them.
+
+        A start from the queue, which the service asks for perhaps hours later, needs a login that is still good: its
+        owner is told to log in again, and keeps the place meanwhile.
         """
         await maybe_future(super().pre_spawn_start(user, spawner))
         if not (user.user_info or {}).get("identity"):
@@ -188,6 +206,8 @@ class OIDCAuthenticator(OIDCTraits):
             await self.check_allowed(user.name, model)
         except NotAllowed as problem:
             raise Refusal("not-allowed", problem.text, status=403) from problem
+        if user.name in self._lapsed and _asked_by_service(spawner):
+            raise Refusal("login-lapsed", "Your login has ended: log in again, and your server starts.", status=403)
 
     # --- re-check --------------------------------------------------------------------------------------------
 
@@ -202,6 +222,7 @@ class OIDCAuthenticator(OIDCTraits):
             self._checks[user.name] = running
             running.add_done_callback(lambda _: self._checks.pop(user.name, None))
         answer = await asyncio.shield(running)
+        (self._lapsed.add if answer is False else self._lapsed.discard)(user.name)
         return dict(answer) if isinstance(answer, dict) else answer
 
     async def _recheck(self, user: Any, handler: Any) -> dict[str, Any] | bool:
@@ -265,3 +286,10 @@ class OIDCAuthenticator(OIDCTraits):
                 await handler.auth_to_user(dict(model), user)
             return False
         return model
+
+
+def _asked_by_service(spawner: Any) -> bool:
+    """Whether our service has asked for this start, and not the person or an administrator."""
+    handler = getattr(spawner, "handler", None)
+    asking = getattr(handler, "current_user", None)
+    return isinstance(asking, orm.Service) and asking.name == SERVICE

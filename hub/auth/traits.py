@@ -2,7 +2,7 @@
 
 from jupyterhub.auth import Authenticator
 from oauthenticator.generic import GenericOAuthenticator
-from traitlets import Bool, Dict, Float, Integer, List, Unicode
+from traitlets import Any, Bool, Dict, Float, Integer, List, Unicode
 
 
 class OIDCTraits(GenericOAuthenticator):  # type: ignore[misc]  # oauthenticator is untyped
@@ -103,6 +103,29 @@ class OIDCTraits(GenericOAuthenticator):  # type: ignore[misc]  # oauthenticator
         help="""
         Whom to ask for access, shown to those who have none. Default: nobody is named.
         Example: `c.OIDCAuthenticator.contact = "helpdesk@example.org"`
+        """,
+    )
+    addresses = Any(
+        None,
+        allow_none=True,
+        config=True,
+        help="""
+        What is told the e-mail address of whoever logs in: an object with `async remember(user, address)`, where the
+        address is None if the login gives none, or one that the provider calls unverified.
+
+        Default: none, and no address is kept. `hub.config` sets one where the site sends mail (`queue.mail.host`).
+        Example: `c.OIDCAuthenticator.addresses = AddressBook(connect("sqlite:///armillary.sqlite"))`
+        """,
+    )
+    logins = Any(
+        None,
+        allow_none=True,
+        config=True,
+        help="""
+        What is told that somebody has logged in: an object with `async happened(user)`.
+
+        Default: none. `hub.config` sets one, by which places in the queue that wait for a login are taken up.
+        Example: `c.OIDCAuthenticator.logins = Logins(connect("sqlite:///armillary.sqlite"))`
         """,
     )
     # Defaults of JupyterHub's and oauthenticator's traits that OpenID Connect and our groups need; see their help.

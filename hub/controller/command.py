@@ -29,12 +29,13 @@ def _port(text: str) -> int:
 def _controller(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from hub.controller.process import run
     from hub.db.address import AddressError
+    from hub.quotas.declared import QuotaFileError
     from hub.settings import SettingsError, load
     from profiles.loader import CatalogueError
 
     try:
         run(load(arguments.file, environ), metrics_port=arguments.metrics_port)
-    except (SettingsError, AddressError, CatalogueError, OSError) as error:
+    except (SettingsError, AddressError, CatalogueError, QuotaFileError, OSError) as error:
         print(error)
         return 1
     return 0

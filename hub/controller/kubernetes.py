@@ -8,8 +8,10 @@ import logging
 from collections.abc import Iterable
 
 from hub.controller.loop import DATABASE_AWAY, Publisher
-from hub.controller.metrics import APPLIED
+from hub.metrics import APPLIED
+from hub.reconcile.cluster import look_at
 from hub.settings import Settings
+from hub.usage.ledger import Ran
 from profiles.model import Catalogue
 from spawner.capacity.cluster import ClusterState
 from spawner.capacity.watch import ClusterWatch, NoCluster
@@ -96,9 +98,13 @@ async def _publish(watch: ClusterWatch, publisher: Publisher) -> bool:
     # From here to the end of the count nothing else runs: what is called seen is in the numbers.
     snapshot = watch.snapshot()
     seen, gone = seen_and_gone(watch.state, held)
+    ours = [pod for pod in watch.state.pods.values() if pod.spawn_id]
+    publisher.status.cluster = look_at(watch.state) if snapshot.blind_since is None else None
+    publisher.status.pods = {pod.spawn_id: pod.key.partition("/")[2] for pod in ours}
+    ran = {pod.spawn_id: Ran(pod.node, pod.image, pod.digest) for pod in ours if not pod.finished}
     if snapshot.blind_since is not None:
         gone = frozenset()  # what is gone is gone all the same when it can be seen again
-    await publisher.publish(snapshot, seen=seen, gone=gone)
+    await publisher.publish(snapshot, seen=seen, gone=gone, ran=ran)
     return snapshot.blind_since is not None
 
 

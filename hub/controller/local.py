@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 
 from hub.controller.loop import DATABASE_AWAY, Publisher
 from hub.settings import Settings
+from hub.usage.ledger import Ran
 from profiles.model import Catalogue
 from spawner.capacity.model import DeviceState, Snapshot
 from spawner.devices.count import Room, snapshot
@@ -210,6 +212,7 @@ class _Cards:
 
 async def _publish(settings: Settings, cards: _Cards, publisher: Publisher, stop: asyncio.Event) -> None:
     watch = Watch()
+    machine = socket.gethostname()
     here = await asyncio.to_thread(room)
     last: Snapshot | None = None
     last_at = 0.0
@@ -225,7 +228,8 @@ async def _publish(settings: Settings, cards: _Cards, publisher: Publisher, stop
             changed = last is None or replace(made, taken_at=last.taken_at) != last
             unseen = any(not one.seen for one in outcome.counted)
             if due or changed or unseen or outcome.gone:
-                await publisher.publish(made, seen=[one.id for one in outcome.counted], gone=outcome.gone)
+                seen = {one.id: Ran(node=machine) for one in outcome.counted}
+                await publisher.publish(made, seen=seen, gone=outcome.gone, ran=seen)
                 last, last_at = made, time.monotonic()
         except DATABASE_AWAY as error:
             publisher.failed(error)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.admission import reservations
-from hub.controller.metrics import PUBLICATIONS
 from hub.controller.publish import publish
 from hub.controller.status import Status
 from hub.db.transaction import read
+from hub.metrics import PUBLICATIONS
 from hub.settings import Settings
+from hub.usage.ledger import Ran
 from profiles.model import Catalogue
 from spawner.capacity.model import Snapshot
 from spawner.reservation import Reservation
@@ -56,8 +58,20 @@ class Publisher:
         """
         return tuple(await asyncio.to_thread(read, self._engine, reservations.all))
 
-    async def publish(self, snapshot: Snapshot, *, seen: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
+    async def publish(
+        self,
+        snapshot: Snapshot,
+        *,
+        seen: Iterable[str] = (),
+        gone: Iterable[str] = (),
+        ran: Mapping[str, Ran] = MappingProxyType({}),
+    ) -> None:
         """Publish counts, mark what they show as `seen`, and give back what is `gone`, in one transaction.
+
+        Parameters
+        ----------
+        ran
+            What is known of those that are seen, for the ledger.
 
         Raises
         ------
@@ -66,8 +80,11 @@ class Publisher:
         SQLAlchemyError, OSError
             The database cannot be written; to be tried again.
         """
-        await asyncio.to_thread(publish, self._engine, self._epoch, snapshot, seen=tuple(seen), gone=tuple(gone))
+        counted = tuple(seen)
+        await asyncio.to_thread(publish, self._engine, self._epoch, snapshot, seen=counted, gone=tuple(gone))
         PUBLICATIONS.labels("published").inc()
+        blind = snapshot.blind_since is not None
+        self.status.running = None if blind else {key: ran.get(key, Ran()) for key in counted}
         self.status.published()
 
     def failed(self, error: Exception) -> None:

@@ -8,19 +8,28 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from sqlalchemy import Engine
 
+from hub.admission.promote import follow as follow_queue
+from hub.controller.figures import follow as follow_figures
 from hub.controller.lease import Lease, StaleEpoch
 from hub.controller.loop import DATABASE_AWAY, Loop, Publisher
 from hub.controller.metrics import watch_loop_lag
 from hub.controller.status import Status
+from hub.idle.loop import follow as follow_sessions
+from hub.quotas.takeover import follow as follow_quotas
+from hub.reconcile.loop import follow as follow_reconciler
 from hub.settings import Settings
+from hub.usage.heart import follow as follow_ledger
 from profiles.model import Catalogue
 
 __all__ = ["run"]
+
+Beside = Callable[[int, asyncio.Event], Awaitable[None]]
+"""Work of the one that leads, beside counting: under this epoch of the lease, until the event is set."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,17 +59,29 @@ async def run(
     """
     status = status or Status(settings.controller.lease_s)
     measuring = asyncio.create_task(watch_loop_lag(stop), name="armillary-controller-lag")
+    beside: Sequence[Beside] = (
+        partial(follow_quotas, engine, settings.quotas, catalogue),
+        partial(follow_ledger, engine, settings.quotas, status),
+        partial(follow_queue, engine, settings, catalogue, status),
+        partial(follow_sessions, engine, settings, catalogue, lambda: status.pods),
+        partial(follow_reconciler, engine, settings, catalogue, status),
+        partial(follow_figures, engine, settings.queue.slots(settings.engine), catalogue),
+    )
     loop = await asyncio.to_thread(_loop_of, settings)  # loads KubeSpawner or NVML's library: seconds on a busy machine
     try:
         while not stop.is_set():
-            await _serve(partial(loop, settings, catalogue), engine, stop, status)
+            await _serve(partial(loop, settings, catalogue), engine, stop, status, beside)
     finally:
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
 
 
 async def _serve(
-    loop: Callable[[Publisher, asyncio.Event], Awaitable[None]], engine: Engine, stop: asyncio.Event, status: Status
+    loop: Callable[[Publisher, asyncio.Event], Awaitable[None]],
+    engine: Engine,
+    stop: asyncio.Event,
+    status: Status,
+    beside: Sequence[Beside] = (),
 ) -> None:
     """Stand by, then lead, once; a new lease each time, for one that was lost knows nothing of its successor."""
     lease = Lease(engine, _holder(), status.lease_s)
@@ -70,7 +91,7 @@ async def _serve(
             return
     _log.info("This controller leads now (epoch %d)", epoch)
     status.renewed(epoch)
-    begin = partial(loop, Publisher(engine, epoch, status), stop)
+    begin = [partial(loop, Publisher(engine, epoch, status), stop), *(partial(work, epoch, stop) for work in beside)]
     try:
         await _lead(lease, epoch, begin, stop, status)
     except StaleEpoch as error:
@@ -82,12 +103,12 @@ async def _serve(
 
 
 async def _lead(
-    lease: Lease, epoch: int, begin: Callable[[], Awaitable[None]], stop: asyncio.Event, status: Status
+    lease: Lease, epoch: int, begin: Sequence[Callable[[], Awaitable[None]]], stop: asyncio.Event, status: Status
 ) -> None:
-    """Count and renew until `stop` is set; raises StaleEpoch when the lease is another's."""
+    """Count, do all the rest, and renew until `stop` is set; raises StaleEpoch when the lease is another's."""
     acting = [
         asyncio.create_task(_renew(lease, epoch, stop, status), name="armillary-lease"),
-        asyncio.create_task(_count(begin, stop, status), name="armillary-capacity"),
+        *(asyncio.create_task(_go_on(work, stop, status), name="armillary-controller-work") for work in begin),
     ]
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -117,16 +138,16 @@ async def _renew(lease: Lease, epoch: int, stop: asyncio.Event, status: Status) 
             status.renewed(epoch)
 
 
-async def _count(begin: Callable[[], Awaitable[None]], stop: asyncio.Event, status: Status) -> None:
-    """Run the engine's loop, and begin it again should it die of a bug."""
+async def _go_on(begin: Callable[[], Awaitable[None]], stop: asyncio.Event, status: Status) -> None:
+    """Run a loop, and begin it again should it die of a bug."""
     while not stop.is_set():
         try:
             await begin()
         except StaleEpoch:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, counting must not end for good
-            _log.exception("The counting loop has died; it is begun again")
-            status.report(f"the counting loop has died: {_said(error)}", _log)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the work must not end for good
+            _log.exception("A loop of the controller has died; it is begun again")
+            status.report(f"a loop of the controller has died: {_said(error)}", _log)
         await _pause(stop, _PAUSE_S)
 
 

@@ -6,24 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from hub.controller.status import Status
+from hub.metrics import LOOP_LAG
 
-__all__ = ["APPLIED", "LOOP_LAG", "PUBLICATIONS", "StatusMetrics", "watch_loop_lag"]
-
-PUBLICATIONS = Counter(
-    "armillary_controller_publications_total", "Times that counts were published, or could not be.", ["outcome"]
-)
-APPLIED = Counter("armillary_controller_events_total", "Objects and changes that were taken over from the cluster.")
-LOOP_LAG = Histogram(
-    "armillary_controller_loop_lag_seconds",
-    "How much later than it asked for the controller's event loop went on.",
-    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-)
+__all__ = ["StatusMetrics", "watch_loop_lag"]
 
 _BEAT_S = 0.25
 

@@ -16,6 +16,7 @@ from hub.controller.metrics import StatusMetrics
 from hub.controller.status import Status
 from hub.db.address import database_url
 from hub.db.engine import connect
+from hub.quotas.declared import read_quotas
 from hub.settings import Settings
 from profiles.loader import load as load_catalogue
 
@@ -32,7 +33,7 @@ def run(settings: Settings, *, metrics_port: int | None = None) -> None:
 
     Raises
     ------
-    hub.db.address.AddressError, profiles.loader.CatalogueError, OSError
+    hub.db.address.AddressError, profiles.loader.CatalogueError, hub.quotas.declared.QuotaFileError, OSError
         It cannot be begun; each says in words why.
     """
     logging.basicConfig(
@@ -45,6 +46,9 @@ def run(settings: Settings, *, metrics_port: int | None = None) -> None:
         settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
         allow_weaker_security=settings.allow_weaker_security,
     )
+    if settings.quotas.file is not None:
+        # Whoever leads takes it over; one that cannot be used is said at the start, not in the log.
+        read_quotas(settings.quotas.file, catalogue.accelerators)
     status = Status(settings.controller.lease_s)
     database = connect(database_url(settings))
     if metrics_port is not None:

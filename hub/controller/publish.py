@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from hub.admission import reservations
+from hub.admission import changes, reservations, tickets
 from hub.controller.lease import fenced
 from hub.db.clock import Now
 from hub.db.tables import snapshot as table
 from hub.db.transaction import read
+from hub.usage.ledger import LAST_BEAT, NOTICED
 from spawner.capacity.model import Snapshot, from_json, to_json
 
 __all__ = ["CAPACITY", "Published", "latest", "publish"]
 
 CAPACITY = "capacity"
+
+_WANDERS_S = 5.0
+"""By so much a clock may be corrected without anybody having to mind."""
+
+_log = logging.getLogger(__name__)
 
 
 class Published(NamedTuple):
@@ -56,9 +63,13 @@ def publish(
     counted, ended = frozenset(seen), frozenset(gone)
 
     def work(connection: Connection) -> int:
+        _follow_clock(connection)
         reservations.mark_seen(connection, counted - ended)
-        reservations.delete(connection, ended)
-        reservations.delete(connection, reservations.expired(connection))
+        for spawn_id in ended:
+            # Often sooner than the hub says so: what a session held that is switched is kept here, too.
+            changes.ended(connection, spawn_id, otherwise="gone", at=NOTICED)
+        # Of these nothing was ever seen: what of them was charged is what a heartbeat has seen, which is nothing.
+        reservations.delete(connection, reservations.expired(connection), "expired", LAST_BEAT)
         return _store(connection, epoch, document)
 
     return fenced(engine, epoch, work)
@@ -81,6 +92,22 @@ def latest(engine: Engine) -> Published:
 
 
 _CURRENT = select(table).where(table.c.name == CAPACITY)
+
+
+def _follow_clock(connection: Connection) -> None:
+    """Where the database's clock was set back, let nothing hold for longer because of that.
+
+    Snapshots are published every few seconds, and the last one was published before now.
+    """
+    behind = connection.scalar(select(table.c.published_at - Now()).where(table.c.name == CAPACITY)) or 0.0
+    if behind > _WANDERS_S:
+        held, waiting = reservations.set_back(connection, behind), tickets.set_back(connection, behind)
+        _log.warning(
+            "The database's clock was set back by %.0f s; %d reservations and %d tickets are moved with it",
+            behind,
+            held,
+            waiting,
+        )
 
 
 def _store(connection: Connection, epoch: int, document: str) -> int:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hub.usage.ledger import Ran
+
+if TYPE_CHECKING:  # a machine without Kubernetes need not load its client
+    from hub.reconcile.cluster import ClusterSeen
 
 __all__ = ["Status"]
 
@@ -30,6 +37,13 @@ class Status:
     """Why the source of the counts cannot be seen now; empty: it can, or nobody looks because another leads."""
     problem: str = ""
     """What went wrong last and is not mended yet, in words for an operator."""
+    pods: Mapping[str, str] = field(default_factory=dict)
+    """Names of the pods of sessions by spawn id, as the counting loop sees them; replaced as a whole."""
+    running: Mapping[str, Ran] | None = None
+    """The sessions that run by spawn id, as they were published; None: that cannot be seen. Replaced as a whole."""
+
+    cluster: ClusterSeen | None = None
+    """What is seen of pods and claims, whether or not anything is held for them; None: nothing, or no cluster."""
 
     @property
     def leading(self) -> bool:
@@ -72,6 +86,8 @@ class Status:
         """Note that another leads, or nobody."""
         self.epoch = self.renewed_at = None
         self.blind_because = ""
+        self.running = None
+        self.cluster = None
 
     @staticmethod
     def _age(moment: float) -> float:

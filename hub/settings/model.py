@@ -5,7 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from hub.settings.background import ControllerSettings, DatabaseSettings, ServiceSettings
+from hub.settings.idle import IdleSettings
 from hub.settings.login import LoginSettings
+from hub.settings.queue import QueueSettings
+from hub.settings.quotas import QuotaSettings
 from hub.settings.sections import (
     HubSettings,
     KubernetesSettings,
@@ -62,6 +65,9 @@ class Settings(Section):
     database: DatabaseSettings = Field(DatabaseSettings(), description="Armillary's own database.")
     service: ServiceSettings = Field(ServiceSettings(), description="REST API and pages beside the hub's.")
     controller: ControllerSettings = Field(ControllerSettings(), description="The loops that count and act.")
+    quotas: QuotaSettings = Field(QuotaSettings(), description="Limits of people and groups.")
+    queue: QueueSettings = Field(QueueSettings(), description="Waiting for what is not free.")
+    idle: IdleSettings = Field(IdleSettings(), description="When sessions are stopped.")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

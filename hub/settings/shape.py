@@ -34,11 +34,11 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def _kind(annotation: Any) -> Kind:
-    origins = {typing.get_origin(part) or part for part in _parts(annotation)}
-    if tuple in origins or list in origins:
-        return "list"
-    if dict in origins:
-        return "mapping"
+    origins = [typing.get_origin(part) or part for part in _parts(annotation)]
+    # The outermost decides: a mapping of lists is a mapping.
+    outermost = next((origin for origin in origins if origin in (tuple, list, dict)), None)
+    if outermost is not None:
+        return "mapping" if outermost is dict else "list"
     if SecretStr in origins:
         return "secret"
     if Path in origins:

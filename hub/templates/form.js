@@ -9,6 +9,7 @@
   const button = form.querySelector("[type=submit]");
   const why = document.getElementById("arm-why"), news = document.getElementById("arm-news");
   const nodesMayAppear = inside.dataset.nodesMayAppear === "yes";
+  const service = JSON.parse(form.dataset.service), queue = queueing(form, service);
   let data = JSON.parse(first.textContent), link = "", steady = performance.now(), wall = Date.now();
   let told = new Map(), newsTimer = 0, newsAt = -Infinity, pending = new Map();
 
@@ -117,6 +118,14 @@
     };
   }
 
+  // The counts if nobody had anything.
+  function emptied(now, key) {
+    const one = now.accelerators[key];
+    if (!one || one.free === null) return now;
+    const empty = { ...one, free: one.total - one.held_back, mine: 0, others: 0, fits_now: one.fits_empty };
+    return { ...now, accelerators: { ...now.accelerators, [key]: empty } };
+  }
+
   function drawFit(now) {
     const profile = form.elements.namedItem("profile")?.value ?? "";
     const part = [...inside.querySelectorAll(".arm-options")].find((options) => options.dataset.profile === profile);
@@ -126,7 +135,8 @@
     const byHand = part !== undefined && "byHand" in part.dataset;
     const refusal = part && clear && !old() ? words.refused(now, wanted.key, wanted, { byHand, nodesMayAppear }) : "";
     change(line, clear && !byHand ? words.fitsLine(now, wanted.key, wanted.count) : "");
-    change(why, refusal);
+    const helps = refusal !== "" && words.refused(emptied(now, wanted.key), wanted.key, wanted, { byHand, nodesMayAppear }) === "";
+    change(why, queue.offer(helps) ? refusal.replace("Try again later", "Wait in line") : refusal);
     if (!button) return;
     if (refusal) {
       button.setAttribute("aria-disabled", "true");
@@ -154,7 +164,12 @@
   form.addEventListener("change", () => drawFit(known()));
   form.addEventListener("input", () => drawFit(known()));
   form.addEventListener("submit", (event) => {
-    if (button?.getAttribute("aria-disabled") !== "true") return;
+    if (button?.getAttribute("aria-disabled") !== "true") {
+      if (!queue.answers) return;
+      event.preventDefault();
+      queue.start();
+      return;
+    }
     event.preventDefault();
     const said = why.textContent;
     why.textContent = "";
@@ -162,8 +177,9 @@
   });
   draw();
   setInterval(draw, 1000);
-  follow(JSON.parse(form.dataset.service), {
+  follow(service, {
     counts(said) {
+      queue.accounts();
       // The titles are those of the server's own sentences.
       for (const [key, one] of Object.entries(said.accelerators)) one.title = data.accelerators[key]?.title ?? one.title;
       heard(said);

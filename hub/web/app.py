@@ -6,7 +6,7 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
 from typing import Annotated, Any
@@ -16,7 +16,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine as Database
 
+from hub.admission.desk import SqlDesk
+from hub.admission.hub_api import Servers
+from hub.admission.starter import Starter
 from hub.controller.status import Status
+from hub.mail.postman import Postman
+from hub.settings.idle import IdleSettings
+from hub.settings.quotas import QuotaSettings
+from hub.web import audit, notices, quotas, refusals, requests, sessions, switching, tickets
 from hub.web.capacity import Capacity, Reading, titles_for
 from hub.web.docs_page import docs_page, docs_policy
 from hub.web.door import Door, Visitor
@@ -26,8 +33,14 @@ from hub.web.hub_access import HubAccess
 from hub.web.live import EVERY_S, EventStream, Live
 from hub.web.login import States, router
 from hub.web.measures import CONTENT_TYPE, Measures
+from hub.web.pages.site import add_pages
 from hub.web.place import Place
 from hub.web.problems import FieldProblem, ProblemDetails, answers, of_fields, register
+from hub.web.queue import Queue
+from hub.web.queue_events import QueueLive
+from hub.web.session_documents import LinksSaid, Teller
+from hub.web.switching import in_line
+from hub.web.usage import router as usage_router
 from profiles.access import Person
 from profiles.model import Catalogue, Engine
 from spawner.protocols import CapacityDesk
@@ -35,7 +48,7 @@ from spawner.protocols import CapacityDesk
 __all__ = ["ServiceParts", "create_app"]
 
 _DESCRIPTION = (
-    "What is free, for the person who asks; later also requests, the queue, usage and jobs. Programs send "
+    "What is free, for the person who asks; requests for servers, the queue, usage; later also jobs. Programs send "
     "`Authorization: token …` with a token of the hub; browsers log in at /login."
 )
 
@@ -68,6 +81,14 @@ class ServiceParts:
         State of the controller in this process; None: there is none.
     controller_health
         The same with what its supervisor knows; None: nobody supervises.
+    idle
+        When sessions are stopped, and how often they can be kept.
+    quotas
+        In which zone days begin, and who leads which groups.
+    servers
+        Where servers are started and stopped: the hub.
+    postman
+        Sends mail when a server from the queue is up; None: nobody does.
     """
 
     place: Place
@@ -77,11 +98,15 @@ class ServiceParts:
     database: Database
     catalogue: Catalogue
     engine: Engine
+    servers: Servers
     hide_not_allowed: bool = False
     live_limit: int = 2000
     metrics_need_token: bool = True
     controller: Status | None = None
     controller_health: Callable[[], ControllerHealth] | None = None
+    quotas: QuotaSettings = field(default_factory=QuotaSettings)
+    idle: IdleSettings = field(default_factory=IdleSettings)
+    postman: Postman | None = None
 
 
 class _CapacityQuery(BaseModel):
@@ -95,18 +120,24 @@ class _CapacityQuery(BaseModel):
 def create_app(parts: ServiceParts) -> FastAPI:
     """Return the app; `app.state.live` ends all live pages when its `close` is called."""
     place = parts.place
-    door = Door(parts.hub, place)
+    door = Door(parts.hub, place, parts.secret)
     where = WhereTheCountsAre(parts.database)
     read = _reader(parts, where)
     live = Live(read, door.again, parts.live_limit)
     measures = Measures()
     measures.watch(live, parts.hub, parts.controller)
+    queue = _queue(parts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         live.start()
         yield
         await live.stop()
+        if queue is not None:
+            await queue.starter.close()
+        if parts.postman is not None:
+            await parts.postman.close()
+        await parts.servers.close()
         await parts.hub.close()
 
     app = FastAPI(
@@ -124,11 +155,46 @@ def create_app(parts: ServiceParts) -> FastAPI:
     app.add_middleware(Guard, prefix=place.prefix, measures=measures)
     register(app, place.prefix)
     app.include_router(router(parts.hub, place, States(parts.secret)))
+    app.include_router(usage_router(door, parts.database, parts.quotas))
     _capacity(app, _Counts(parts, live, read), door, live)
+    links = LinksSaid(usage=f"{place.prefix}/usage", queue=f"{place.prefix}/queue")
+    teller = Teller(parts.catalogue, parts.engine, parts.idle, parts.quotas, links, in_line(queue))
+    app.include_router(sessions.router(door, parts.database, parts.catalogue, parts.engine, parts.idle, teller))
+    app.include_router(notices.router(door, parts.database))
+    app.include_router(quotas.router(door, parts.database, parts.catalogue, parts.engine, parts.quotas))
+    app.include_router(audit.router(door, parts.database))
+    app.include_router(refusals.router(door, parts.database, parts.quotas))
+    if queue is not None:
+        app.include_router(requests.router(door, queue))
+        app.include_router(switching.router(door, queue))
+        app.include_router(tickets.router(door, queue, QueueLive(queue, parts.live_limit, lambda: live.closing)))
     _operations(app, parts, door, live, where, measures)
     _pages(app, place)
+    add_pages(
+        app,
+        door,
+        place,
+        parts.catalogue,
+        parts.engine,
+        parts.desk,
+        parts.servers,
+        parts.quotas,
+        hide_not_allowed=parts.hide_not_allowed,
+        mail=parts.postman is not None,
+    )
     app.state.live = live
     return app
+
+
+def _queue(parts: ServiceParts) -> Queue | None:
+    """Return what the paths of the queue work on; None where nothing is reserved, as with some doubles of the desk."""
+    if not isinstance(parts.desk, SqlDesk):
+        return None
+    ready = parts.postman.ready if parts.postman is not None else None
+    rules = parts.desk.store.rules
+    slots = rules.queue.slots(rules.engine)
+    starter = Starter(parts.database, parts.servers, rules.queue, slots=slots, ready=ready)
+    return Queue(parts.desk, parts.database, parts.servers, starter, parts.place)
 
 
 def _reader(parts: ServiceParts, where: WhereTheCountsAre) -> Callable[[], Awaitable[Reading]]:

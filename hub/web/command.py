@@ -26,6 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _service(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from hub.db.address import AddressError
+    from hub.quotas.declared import QuotaFileError
     from hub.secret import ConfigError
     from hub.settings import SettingsError, load
     from hub.web.process import NotReady, run
@@ -34,7 +35,15 @@ def _service(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     try:
         run(load(arguments.file, environ), with_controller=arguments.with_controller)
-    except (SettingsError, AddressError, ConfigError, CatalogueError, ListenError, NotReady) as error:
+    except (
+        SettingsError,
+        AddressError,
+        ConfigError,
+        CatalogueError,
+        QuotaFileError,
+        ListenError,
+        NotReady,
+    ) as error:
         print(error)
         return 1
     return 0

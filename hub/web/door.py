@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from hub.web.hub_access import HubAccess, HubAway, Identity
 from hub.web.place import Place
 from hub.web.problems import Problem
+from hub.web.proof import is_proof, make_proof
 
 __all__ = ["ACCESS", "COOKIE", "CSRF_COOKIE", "CSRF_HEADER", "HUB_SESSION", "Door", "Visitor", "csrf_token", "remember"]
 
@@ -57,11 +58,14 @@ class Door:
         Knows who holds which token.
     place
         Where we are.
+    secret
+        What the hub signs with that its pages are its own; empty: what they send is not taken.
     """
 
-    def __init__(self, hub: HubAccess, place: Place) -> None:
+    def __init__(self, hub: HubAccess, place: Place, secret: str = "") -> None:
         self._hub = hub
         self._place = place
+        self._secret = secret
 
     async def __call__(self, request: Request) -> Visitor:
         """Return who asks.
@@ -73,8 +77,28 @@ class Door:
         """
         return await self.visitor(request, ACCESS)
 
-    async def visitor(self, request: Request, scope: str) -> Visitor:
-        """As the call, for another scope of the token."""
+    async def visitor(self, request: Request, scope: str, *, csrf: str | None = None) -> Visitor:
+        """As the call, for another scope of the token.
+
+        Parameters
+        ----------
+        csrf
+            What a form of ours has in its hidden field; None: the header has it.
+        """
+        found = await self.anyone(request, csrf=csrf)
+        self._check_scope(found.identity, scope)
+        return found
+
+    async def anyone(self, request: Request, *, kept_s: float | None = None, csrf: str | None = None) -> Visitor:
+        """Return who asks, whatever scopes their token has; whoever calls this decides what these suffice for.
+
+        Parameters
+        ----------
+        kept_s
+            How old what the hub said of the token may be; default: as everywhere.
+        csrf
+            As for `visitor`.
+        """
         said = request.headers.get("Authorization")
         by_cookie = said is None
         if said is None:
@@ -85,12 +109,16 @@ class Door:
             token, session = (found.group(1) if found else ""), ""
         if not token or len(token) > 512:
             raise self._login_needed(request, by_cookie)
+        proved = True
         if by_cookie:
-            self._check_site(request, token)
-        identity = await self._identify(token, session)
+            proved = self._check_site(request, token, csrf)
+        identity = await self._identify(token, session, kept_s)
         if identity is None:
             raise self._login_needed(request, by_cookie)
-        self._check_scope(identity, scope)
+        if not proved and not self._proved(request, identity, csrf):
+            raise Problem(
+                "other-site", f"The header {CSRF_HEADER} must repeat the cookie {CSRF_COOKIE}; reload the page."
+            )
         return Visitor(identity, token, session, by_cookie)
 
     async def again(self, visitor: Visitor, scope: str = ACCESS) -> Visitor | None:
@@ -106,9 +134,10 @@ class Door:
             return None
         return Visitor(identity, visitor.token, visitor.session, visitor.by_cookie)
 
-    async def _identify(self, token: str, session: str) -> Identity | None:
+    async def _identify(self, token: str, session: str, kept_s: float | None) -> Identity | None:
         try:
-            return await self._hub.identify(token, session)
+            more = {} if kept_s is None else {"kept_s": kept_s}
+            return await self._hub.identify(token, session, **more)
         except HubAway:
             raise Problem(
                 "hub-away",
@@ -137,8 +166,10 @@ class Door:
             more={"login": page},
         )
 
-    def _check_site(self, request: Request, token: str) -> None:
+    def _check_site(self, request: Request, token: str, csrf: str | None) -> bool:
         """Refuse what another site makes a browser send: its cookies travel along (Fetch Metadata; RFC 6265bis).
+
+        Returns whether it is only read, or proved to come from a page of the service.
 
         Reading is only refused where a browser says that another site asks for it; whatever changes something must
         besides prove that one of our own pages sent it: pages of users' servers share our host.
@@ -147,15 +178,24 @@ class Door:
         if site in ("cross-site", "same-site") and not (mode == "navigate" and request.method in _READS):
             raise Problem("other-site", "A page of another site asked for this; only pages of this site may.")
         if request.method in _READS:
-            return
+            return True
         origin = request.headers.get("Origin")
         if origin is not None and origin != self._place.origin:
             raise Problem("other-site", f"The request comes from a page of {origin}, not of this site.")
-        given = request.headers.get(CSRF_HEADER, "")
-        if not hmac.compare_digest(given.encode(), csrf_token(token).encode()):
-            raise Problem(
-                "other-site", f"The header {CSRF_HEADER} must repeat the cookie {CSRF_COOKIE}; reload the page."
-            )
+        given = request.headers.get(CSRF_HEADER, "") if csrf is None else csrf
+        return hmac.compare_digest(given.encode("utf-8", "replace"), csrf_token(token).encode())
+
+    def _proved(self, request: Request, identity: Identity, csrf: str | None) -> bool:
+        """Whether a page that hub or service made for this person sent it (`hub.web.proof`)."""
+        given = request.headers.get(CSRF_HEADER, "") if csrf is None else csrf
+        return bool(self._secret) and is_proof(self._secret, identity.name, given)
+
+    def proof_for(self, visitor: Visitor) -> str:
+        """Return what the forms of a page for this visitor send along.
+
+        It is for the person and not for this login: another page of the same browser may log in again meanwhile.
+        """
+        return make_proof(self._secret, visitor.identity.name) if self._secret else csrf_token(visitor.token)
 
 
 def csrf_token(token: str) -> str:

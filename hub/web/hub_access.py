@@ -122,7 +122,7 @@ class HubAccess:
         if self._session is not None:
             await self._session.close()
 
-    async def identify(self, token: str, session: str = "") -> Identity | None:
+    async def identify(self, token: str, session: str = "", *, kept_s: float = _KEPT_S) -> Identity | None:
         """Return who holds a token; None: nobody does.
 
         Parameters
@@ -131,6 +131,8 @@ class HubAccess:
             Of a program, or of a browser's login with us.
         session
             The browser's session at the hub. Log-out there changes it, so that the token is looked at anew.
+        kept_s
+            How old an answer may be that is used again.
 
         Raises
         ------
@@ -140,7 +142,7 @@ class HubAccess:
         key = hashlib.sha256(f"{session}\n{token}".encode("utf-8", "replace")).hexdigest()
         now = self._clock()
         known = self._known.get(key)
-        if known is not None and now - known.at < _KEPT_S:
+        if known is not None and now - known.at < kept_s:
             return known.identity
         wrong = self._wrong.get(key)
         if wrong is not None and now - wrong.at < _WRONG_KEPT_S:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from hub.settings import Settings
-from hub.settings.values import origin_of, split_url
+from hub.settings.values import is_loopback, origin_of, split_url
 
-__all__ = ["CLIENT_ID", "NAME", "Place", "hub_api_url"]
+__all__ = ["CLIENT_ID", "NAME", "Place", "hub_api_url", "service_url"]
 
 NAME = "armillary"
 """The service's name at the hub."""
@@ -76,8 +76,22 @@ class Place:
 
 def hub_api_url(settings: Settings) -> str:
     """Return the hub's API as the service reaches it, without a slash at its end."""
-    url = settings.hub.connect_url or settings.hub.bind_url
+    return f"{_origin(settings.hub.connect_url or settings.hub.bind_url)}{settings.base_path}hub/api"
+
+
+def service_url(settings: Settings) -> str:
+    """Return the service as sessions reach it, without a slash at its end.
+
+    Pods cannot reach what listens on this machine only; they go by the address that browsers use.
+    """
+    url = settings.service.connect_url or settings.service.bind_url
+    if settings.engine == "kubernetes" and is_loopback(split_url(url).hostname):
+        url = settings.public_url
+    return f"{_origin(url)}{settings.base_path}services/{NAME}"
+
+
+def _origin(url: str) -> str:
+    """Return scheme, host and port; where something listens on all addresses, that of this machine."""
     parts = split_url(url)
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(parts.hostname or "")
-    origin = f"{parts.scheme}://{host}:{parts.port}" if host and parts.port else origin_of(url)
-    return f"{origin}{settings.base_path}hub/api"
+    return f"{parts.scheme}://{host}:{parts.port}" if host and parts.port else origin_of(url)

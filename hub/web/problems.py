@@ -16,7 +16,17 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from profiles.syntax import shown
 
-__all__ = ["KINDS", "MEDIA_TYPE", "FieldProblem", "Problem", "ProblemDetails", "answers", "register", "response"]
+__all__ = [
+    "KINDS",
+    "MEDIA_TYPE",
+    "FieldProblem",
+    "Problem",
+    "ProblemDetails",
+    "RefusedRequest",
+    "answers",
+    "register",
+    "response",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +40,10 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "not-allowed": (403, "This may not be seen"),
     "other-site": (403, "The request comes from another site"),
     "no-such-page": (404, "There is nothing at this address"),
+    "no-such-session": (404, "No such session runs"),
+    "no-such-notice": (404, "There is no such notice"),
+    "cannot-keep": (409, "The session cannot be kept"),
+    "cannot-switch": (409, "The session cannot be switched"),
     "no-such-method": (405, "The address does not take this method"),
     "too-large": (413, "The request's body is too large"),
     "too-long": (414, "The address is too long"),
@@ -37,6 +51,15 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "mistake-of-ours": (500, "Something went wrong here"),
     "full": (503, "Too many live pages"),
     "hub-away": (503, "The hub does not answer"),
+    "database-away": (503, "The database does not answer"),
+    "no-such-ticket": (404, "There is no such place in the queue"),
+    "too-late": (409, "It is too late for that"),
+    "not-waiting": (409, "The place in the queue is none any more"),
+    "no-such-quota": (404, "There is no such limit"),
+    "declared": (409, "The file of quotas sets this"),
+    "changed-meanwhile": (412, "Somebody else has changed it"),
+    "condition-needed": (428, "The request does not say what it has seen"),
+    "refused": (409, "The request is refused"),
     "not-well": (503, "The service cannot do its work"),
 }
 """Every code, with its status and title."""
@@ -87,14 +110,25 @@ class Problem(HTTPException):
     ) -> None:
         super().__init__(KINDS[code][0], detail, dict(headers or {}))
         self.code = code
+        self.kind = code
+        """Its entry of KINDS."""
         self.more = dict(more or {})
+
+
+class RefusedRequest(Problem):
+    """A refusal (`spawner.refusal.Refusal`) as an answer: with its own code and status."""
+
+    def __init__(self, code: str, detail: str, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(code if code in KINDS else "refused", detail, headers=headers)
+        self.code = code
+        self.status_code = status
 
 
 def response(problem: Problem, prefix: str, instance: str = "") -> Response:
     """Return the answer to a request that met a problem."""
     document = {
-        "type": f"{prefix}/docs#{problem.code}",
-        "title": KINDS[problem.code][1],
+        "type": f"{prefix}/docs#{problem.kind}",
+        "title": KINDS[problem.kind][1],
         "status": problem.status_code,
         "detail": problem.detail,
         "instance": instance or new_instance(),

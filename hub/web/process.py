@@ -12,11 +12,14 @@ from sqlalchemy import select
 
 import profiles
 from hub.admission.desk import SqlDesk
+from hub.admission.hub_api import HubServers
 from hub.controller.status import Status
 from hub.db.address import database_url
 from hub.db.engine import connect
 from hub.db.transaction import read
 from hub.db.upgrade import problem
+from hub.mail.postman import Postman
+from hub.quotas.takeover import take_over
 from hub.secret import service_token
 from hub.settings import Settings
 from hub.web.app import ServiceParts, create_app
@@ -44,7 +47,7 @@ def run(settings: Settings, *, with_controller: bool) -> None:
     Raises
     ------
     NotReady, hub.db.address.AddressError, hub.secret.ConfigError, hub.web.server.ListenError,
-    profiles.loader.CatalogueError
+    profiles.loader.CatalogueError, hub.quotas.declared.QuotaFileError
         It cannot be begun; each says in words why.
     """
     _log_to_stderr(settings.hub.log_level)
@@ -55,18 +58,15 @@ def run(settings: Settings, *, with_controller: bool) -> None:
     )
     database = connect(database_url(settings))
     _check(database)
+    take_over(database, settings.quotas, catalogue)
     listening = listen(settings.service.bind_url)
     background = _background(settings, catalogue, database) if with_controller else None
+    desk = SqlDesk.of(settings, catalogue, database)
     parts = ServiceParts(
         place=Place.of(settings),
         hub=HubAccess(hub_api_url(settings), token),
         secret=token,
-        desk=SqlDesk(
-            database,
-            engine_kind=settings.engine,
-            catalogue=catalogue,
-            stale_after_s=settings.controller.stale_after_s,
-        ),
+        desk=desk,
         database=database,
         catalogue=catalogue,
         engine=settings.engine,
@@ -75,6 +75,10 @@ def run(settings: Settings, *, with_controller: bool) -> None:
         metrics_need_token=settings.hub.metrics_need_token,
         controller=background.status if background else None,
         controller_health=background.health if background else None,
+        idle=settings.idle,
+        quotas=settings.quotas,
+        servers=HubServers(hub_api_url(settings), token, slow_start_s=settings.servers.slow_start_s),
+        postman=Postman.of(settings, database, desk.store.rules.titles),
     )
     if background is not None:
         background.start()

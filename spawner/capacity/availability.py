@@ -44,12 +44,15 @@ class Availability:
         When it was last known to be true, in UTC.
     reservations
         All that are held.
+    by_hand
+        Settings of every session that the counts do not know take part in the choice of its node.
     """
 
     snapshot: Snapshot | None = None
     fresh: bool = False
     as_of: datetime | None = None
     reservations: tuple[Reservation, ...] = ()
+    by_hand: bool = False
 
     def count(self, accelerator: str | None) -> Count | None:
         """Return the published count (`None`: of sessions without accelerator); None where there is none."""
@@ -80,7 +83,11 @@ class Availability:
         Where more are granted than there are, as when nodes may appear, only those that there are have an owner.
         """
         count = self.count(accelerator)
-        own = [held for held in self.reservations if held.accelerator == accelerator and held.user == user]
+        own = (
+            [held for held in self.reservations if held.accelerator == accelerator and held.user == user]
+            if user
+            else []
+        )
         granted = [sum(held.count for held in own if held.seen == seen) for seen in (True, False)]
         mine = self.mine(accelerator, *granted)
         if count is None:

@@ -177,6 +177,11 @@ class Dra:
         """Return whether devices are allocated to a claim of this pod."""
         return pod_uid in self._claims_of
 
+    def without_pods(self, pods: Collection[str]) -> list[str]:
+        """Return the keys of our claims that have devices although none of their pods is among these (uids)."""
+        ours = (one for key, one in self._claims.items() if key.startswith(self._ours) and one.marked)
+        return [one.key for one in ours if one.devices and not any(uid in pods for uid in one.pods)]
+
     def devices(self, key: str, node: str) -> Devices:
         """Return the devices of a kind that only this node has."""
         parts = (part for pool in self._by_node.get(node, ()) for part in self._current(pool)[0] if part.node == node)

@@ -51,8 +51,9 @@ def grant(
     """
     if wanted.accelerator is not None and wanted.count < 1:
         raise ValueError(f"a reservation of {wanted.count} {wanted.accelerator}")
-    others = tuple(held for held in availability.reservations if held.id != wanted.id)
-    availability = replace(availability, reservations=others)
+    others = tuple([held for held in availability.reservations if held.id != wanted.id])
+    if len(others) < len(availability.reservations):  # else what it has counted already is kept
+        availability = replace(availability, reservations=others)
     if engine == "local":
         return _grant_here(availability, wanted, catalogue)
     count = availability.count(wanted.accelerator)
@@ -66,7 +67,7 @@ def _refuse_in_cluster(
     availability: Availability, wanted: Reservation, count: Count, catalogue: Catalogue, nodes_may_appear: bool
 ) -> None:
     title = _title(wanted, catalogue, "kubernetes")
-    by_hand = wanted.by_hand or placed_by_hand(catalogue.profiles.get(wanted.profile))
+    by_hand = wanted.by_hand or availability.by_hand or placed_by_hand(catalogue.profiles.get(wanted.profile))
     if wanted.accelerator is not None and count.total == 0:
         if nodes_may_appear:
             return

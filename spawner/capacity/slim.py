@@ -74,6 +74,10 @@ class SlimPod:
     claims: bool = False
     """Whether it has devices of Dynamic Resource Allocation, which no resource of a node stands for."""
     problem: str = ""
+    image: str = ""
+    """Reference of the image of a session of ours; of others nobody asks."""
+    digest: str = ""
+    """Of that image as it runs, such as `sha256:…`; empty: not known yet."""
 
 
 def key_of(item: Json) -> str:
@@ -185,16 +189,32 @@ def slim_pod(item: Json) -> SlimPod:
     finished = status.get("phase") in _FINISHED
     reading = _Reading(ROUND_CEILING)
     wants = _amounts(_requests(spec, status, reading)) if not finished else Amounts()
+    spawn_id = str(_mapping(metadata.get("annotations")).get(SPAWN_ID) or "")
+    image, digest = _image(spec, status) if spawn_id else ("", "")
     return SlimPod(
         key=key_of(item),
         uid=str(metadata.get("uid") or ""),
         node=str(spec.get("nodeName") or ""),
         finished=finished,
         wants=wants,
-        spawn_id=str(_mapping(metadata.get("annotations")).get(SPAWN_ID) or ""),
+        spawn_id=spawn_id,
         claims=bool(spec.get("resourceClaims")),
         problem=", ".join(reading.problems),
+        image=image,
+        digest=digest,
     )
+
+
+def _image(spec: Json, status: Json) -> tuple[str, str]:
+    """Return what the pod's first container runs: the session; others are sidecars. As asked for, and as pulled."""
+    for container in _mappings(spec.get("containers")):
+        for told in _mappings(status.get("containerStatuses")):
+            if told.get("name") == container.get("name"):
+                # `registry/name@sha256:…`; of an image that came from no registry only its own `sha256:…`
+                pulled = str(told.get("imageID") or "").rpartition("@")[2]
+                return str(container.get("image") or ""), pulled if pulled.startswith("sha256:") else ""
+        return str(container.get("image") or ""), ""
+    return "", ""
 
 
 def _requests(spec: Json, status: Json, reading: _Reading) -> dict[str, int]:

@@ -10,6 +10,9 @@ from spawner.capacity.slim import SPAWN_ID, Taint, key_of
 
 __all__ = ["NodeTerm", "SlimClaim", "SlimClass", "SlimDevice", "SlimSlice", "slim_claim", "slim_class", "slim_slice"]
 
+_ACCELERATOR = "armillary/accelerator"
+"""Label that `spawner.claims` gives to what is made out of its templates."""
+
 Json = Mapping[str, Any]
 DeviceId = tuple[str, str, str]
 """Driver, pool and name: what identifies a device in the cluster."""
@@ -77,7 +80,7 @@ class SlimClaim:
 
     key: str
     marked: bool
-    """It carries a spawn id."""
+    """It carries a spawn id, or was made out of one of our templates."""
     pods: tuple[str, ...]
     devices: tuple[DeviceId, ...]
 
@@ -136,7 +139,8 @@ def slim_claim(item: Json) -> SlimClaim:
     users = [*_mappings(status.get("reservedFor")), *_mappings(metadata.get("ownerReferences"))]
     return SlimClaim(
         key=key_of(item),
-        marked=any(_mapping(metadata.get(part)).get(SPAWN_ID) for part in ("annotations", "labels")),
+        marked=any(_mapping(metadata.get(part)).get(SPAWN_ID) for part in ("annotations", "labels"))
+        or _ACCELERATOR in _mapping(metadata.get("labels")),
         pods=tuple(dict.fromkeys(str(user.get("uid")) for user in users if user.get("uid"))),
         devices=tuple(
             (str(result["driver"]), str(result["pool"]), str(result["device"]))

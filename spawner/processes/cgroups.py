@@ -28,6 +28,7 @@ __all__ = ["Support", "create", "detect", "groups_of", "kill", "members", "out_o
 _PERIOD_US = 100_000  # the kernel's default
 _LEAST_QUOTA_US = 1_000  # the kernel refuses less
 _ROOM = "armillary"
+_PASS_THROUGH = 0o711  # who knows the name of a group may look into it, and nobody can list them
 _HANDED_DOWN = frozenset({"cpu", "memory"})
 # In version 2 a controller must be handed down to the groups below; the filter of devices is none of these.
 _TRIAL = Rule(frozenset({1}), (Node(1, 3, "/dev/null"),))
@@ -216,6 +217,8 @@ def _make(parent: Path, name: str) -> Path:
             if (parent / "cgroup.controllers").exists():
                 _enable(group.parent, _HANDED_DOWN)
             group.mkdir()
+            for folder in (group.parent, group):  # a session looks at what it uses itself; mkdir would obey the umask
+                folder.chmod(_PASS_THROUGH)
             return group
     raise FileNotFoundError(group)
 

@@ -1,0 +1,152 @@
+"""What limits leave to those who wait, while those in front of them are planned. Pure."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import NamedTuple
+
+from hub.admission.standing import Bounds, Standing, Waiting
+from hub.quotas.check import YOU, Broken, check
+from hub.quotas.holdings import Held, Holdings
+from hub.quotas.subjects import group_of
+
+__all__ = ["Allowance", "Blocked", "whose"]
+
+_NONE = Bounds()
+
+
+class Blocked(NamedTuple):
+    """The limit that keeps somebody from starting now; `own`: the person's own, else that of all who charge the
+    account."""
+
+    own: bool
+    broken: Broken
+
+
+class _Planned(NamedTuple):
+    """Somebody who charges an account with limits and starts at this moment; `start` None: at any moment."""
+
+    start: float | None
+    end: float
+    wanted: Waiting
+
+
+Key = tuple[str, str | None, int, int | None, int | None, float]
+
+
+class Allowance:
+    """Who holds how much under which limit. Grows as tickets are planned to start now."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._of_user: dict[str, list[Held]] = {user: [*held] for user, held in standing.held_by_user.items()}
+        self._of_account: dict[str, list[Held]] = {who: [*held] for who, held in standing.held_by_account.items()}
+        self._end: dict[int, float] = {}
+        self._later: dict[str, list[_Planned]] = {}
+        self._verdicts: dict[Key, tuple[int, Broken | None]] = {}
+
+    def bounds(self, wanted: Waiting) -> Bounds:
+        """Return the limits of this one."""
+        return self._standing.bounds.get((wanted.user, wanted.account), _NONE)
+
+    def blocked(self, wanted: Waiting) -> Blocked | None:
+        """Return the limit that keeps this one from starting now; the account's first, which is quicker to know."""
+        bounds = self.bounds(wanted)
+        if bounds.shared:
+            broken = self._shared(bounds, wanted)
+            if broken is not None:
+                return Blocked(False, broken)
+        if bounds.own:
+            held = Holdings.of(self._held(self._of_user.get(wanted.user, []), wanted))
+            broken = self._check(bounds, wanted, held, own=True)
+            if broken is not None:
+                return Blocked(True, broken)
+        return None
+
+    def start(self, wanted: Waiting, end: float) -> None:
+        """Note that this one starts now and lasts until then (`inf`: nobody knows)."""
+        self._of_user.setdefault(wanted.user, []).append(wanted)
+        self._of_account.setdefault(wanted.account, []).append(wanted)
+        self._end[id(wanted)] = end
+
+    def later(self, wanted: Waiting, start: float | None, end: float) -> None:
+        """Note that this one is planned for a later moment, or must be able to start at any (None)."""
+        if wanted.account.startswith("group:"):
+            self._later.setdefault(wanted.account, []).append(_Planned(start, end, wanted))
+
+    def delays(self, wanted: Waiting, end: float) -> Broken | None:
+        """Return the shared limit by which this one, if it started now, would keep somebody of the same account from
+        starting as planned, or now if a card came back early; None: none."""
+        bounds = self.bounds(wanted)
+        if not bounds.shared:
+            return None
+        for planned in self._later.get(wanted.account, ()):
+            if self.blocked(planned.wanted) is not None:
+                continue  # who is kept back by a limit holds nothing back
+            now = self._of_account.get(wanted.account, [])
+            broken = self._check(bounds, planned.wanted, Holdings.of([*now, wanted]), own=False)
+            if broken is None and (planned.start is None or planned.start < end):
+                broken = self._beside(bounds, planned, wanted)
+            if broken is not None:
+                return broken
+        return None
+
+    def _beside(self, bounds: Bounds, planned: _Planned, wanted: Waiting) -> Broken | None:
+        others = self._at(wanted.account, planned)
+        if self._check(bounds, planned.wanted, Holdings.of(others), own=False) is not None:
+            return None  # it would not start then anyway
+        return self._check(bounds, planned.wanted, Holdings.of([*others, wanted]), own=False)
+
+    def _at(self, account: str, planned: _Planned) -> list[Held]:
+        """Who holds something of this account when that one is planned to start."""
+        moment = self._standing.now if planned.start is None else planned.start
+        others = [
+            other.wanted
+            for other in self._later[account]
+            if other is not planned and (other.start is None or other.start <= moment) and other.end > moment
+        ]
+        return [one for one in self._of_account.get(account, ()) if self._ends(one) > moment] + others
+
+    def _ends(self, one: Held) -> float:
+        known = self._end.get(id(one))
+        if known is None:
+            end = self._standing.ends_at(one)  # type: ignore[arg-type]  # it is no ticket, so it is a reservation
+            known = self._end[id(one)] = inf if end is None else end
+        return known
+
+    def _shared(self, bounds: Bounds, wanted: Waiting) -> Broken | None:
+        """All who charge one account and ask for the same get the same answer until one of them starts."""
+        holders = self._of_account.get(wanted.account, [])
+        if wanted.replaces is not None:
+            return self._check(bounds, wanted, Holdings.of(self._held(holders, wanted)), own=False)
+        key = (wanted.account, wanted.accelerator, wanted.count, wanted.cpu_m, wanted.memory, wanted.share)
+        known = self._verdicts.get(key)
+        if known is None or known[0] != len(holders):
+            known = (len(holders), self._check(bounds, wanted, Holdings.of(holders), own=False))
+            self._verdicts[key] = known
+        return known[1]
+
+    @staticmethod
+    def _held(holders: list[Held], wanted: Waiting) -> list[Held]:
+        """Without the session that this one takes the place of."""
+        if wanted.replaces is None:
+            return holders
+        return [one for one in holders if getattr(one, "id", None) != wanted.replaces]
+
+    def _check(self, bounds: Bounds, wanted: Waiting, held: Holdings, *, own: bool) -> Broken | None:
+        return check(
+            bounds.own if own else bounds.shared,
+            held,
+            bounds.used_own if own else bounds.used_shared,
+            Holdings.of([wanted]),
+            YOU if own else whose(wanted.account),
+            user=wanted.user,
+            renews=self._standing.renews,
+            titles=self._standing.titles,
+        )
+
+
+def whose(account: str) -> str:
+    """Return who charges this account together, for texts: `group cms`."""
+    group = group_of(account)
+    return account if group is None else f"group {group}"

@@ -1,0 +1,256 @@
+"""The two doors: a start that has begun in the hub, and a request at the service. Both meet the same decision.
+
+Functions of a connection, to be called in a write transaction. A reservation and a ticket belong to one server of one
+person; asking again for the same changes nothing and has the same answer, so every door may be asked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from hub.admission import reservations, tickets
+from hub.admission.decide import Admitted, Queued, limited, refuse_without_slot
+from hub.admission.order import keeps_place
+from hub.admission.outcome import SEEN_TO_S, give_back
+from hub.admission.standing import Asked, Standing
+from hub.admission.store import Store
+from hub.admission.tickets import Ticket
+from profiles.access import Person
+from spawner.refusal import Refusal
+from spawner.request import ACCOUNT
+from spawner.reservation import Reservation
+
+__all__ = ["Starts", "Waits", "Wish", "begin", "change", "request", "same_request"]
+
+NO_SLOT = "It is your turn, but as many servers as can be are starting just now."
+_INSTEAD = "Another start of this server was asked for instead."
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A request at the service.
+
+    `wanted` has the id that its reservation would get, and in `account` what its owner wants to charge (empty: the
+    default). `ticket_id` is that of a new ticket. `replaces`: the session of the same server that it is switched from.
+    """
+
+    person: Person
+    wanted: Reservation
+    ticket_id: str
+    may_wait: bool = True
+    notify: bool = False
+    replaces: str | None = None
+
+
+@dataclass(frozen=True)
+class Starts:
+    """It is reserved; `ticket` is starting. `new`: nobody sees to it yet."""
+
+    ticket: Ticket
+    new: bool
+
+
+@dataclass(frozen=True)
+class Waits:
+    """It has a place in the queue; `queued` says where and why, None: only a start slot is missing."""
+
+    ticket: Ticket
+    queued: Queued | None
+
+    def looked_up(self) -> Waits:
+        """Work out the place, and return this. It blocks, and is best done after the transaction."""
+        if self.queued is not None:
+            _ = self.queued.place
+        return self
+
+
+def begin(
+    connection: Connection, store: Store, wanted: Reservation, person: Person, *, ticket_id: str, expires_in_s: float
+) -> Reservation | Waits:
+    """Decide about a start that has begun in the hub, and hold what it needs.
+
+    What was granted for this server and this request before is what it gets, under that one's id.
+
+    Raises
+    ------
+    Refusal
+        See `hub.admission.decide.decide`; nothing is written then.
+    """
+    held = reservations.find(connection, wanted.id)
+    if held is not None:
+        return held
+    mine = reservations.of_server(connection, wanted.user, wanted.server)
+    for one in mine:
+        if one.state == "granted" and same_request(one, wanted):
+            store.account(connection, person, one.account)  # who queued for a group may have left it meanwhile
+            begun = replace(one, state="begun", cpu_m=wanted.cpu_m, memory=wanted.memory)
+            reservations.begin(connection, begun, expires_in_s=expires_in_s)
+            return begun
+    account = store.account(connection, person, wanted.account)
+    asked = store.rules.asked(wanted, account)
+    # What an earlier start of this server may still hold is about to end: it counts as held, but not against its owner.
+    asked = replace(asked, replaces=mine[-1].id if mine else None)
+    ticket = tickets.of_server(connection, wanted.user, wanted.server)
+    if ticket is not None and ticket.state == "waiting" and same_request(ticket, asked):
+        return _still_waits(connection, store, ticket)
+    asked, answer, _ = _decided(connection, store, asked, ticket)
+    for one in mine:
+        give_back(connection, one.id, "changed")
+    ours = ticket is not None and ticket.state == "starting" and same_request(ticket, asked)
+    if isinstance(answer, Admitted):
+        begun = replace(answer.reservation, state="begun", ticket=ticket.id if ours and ticket else None)
+        _hold(connection, store, begun, expires_in_s)
+        if ours and ticket is not None:
+            tickets.restarted(connection, ticket.id, begun.id)
+        elif ticket is not None:
+            tickets.end(connection, ticket.id, "left", _INSTEAD)
+        return begun
+    if ours and ticket is not None:
+        tickets.put_back(connection, ticket.id, ticket.spawn_id or "", said=answer.why, wait_s=0.0)
+        return Waits(ticket, answer)
+    new = replace(_ticket(asked, ticket_id, answer), replaces=None)
+    return Waits(_stored(connection, ticket, asked, new), answer)
+
+
+def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
+    """Decide about a request at the service; what it may have at once is reserved, and its ticket is starting.
+
+    Raises
+    ------
+    Refusal
+        See `hub.admission.decide.decide` and `refuse_without_slot`, and `already-running` (409): the server runs or is
+        being started.
+    """
+    wanted = wish.wanted
+    account = store.account(connection, wish.person, wanted.account)
+    asked = replace(store.rules.asked(wanted, account), may_wait=wish.may_wait, replaces=wish.replaces)
+    ticket = tickets.of_server(connection, wanted.user, wanted.server)
+    if ticket is not None and same_request(ticket, asked):
+        if ticket.state == "starting":
+            return Starts(ticket, new=False)
+        return _still_waits(connection, store, ticket)
+    _refuse_what_runs(connection, ticket, wish)
+    asked, answer, standing = _decided(connection, store, asked, ticket)
+    new = replace(_ticket(asked, wish.ticket_id, answer), notify=wish.notify, replaces=wish.replaces)
+    slot = isinstance(answer, Admitted) and _slot_free(connection, store)
+    if isinstance(answer, Admitted) and not slot:
+        refuse_without_slot(asked, standing)
+    if isinstance(answer, Admitted) and slot:
+        if ticket is not None:
+            tickets.end(connection, ticket.id, "left", _INSTEAD)
+        held = replace(answer.reservation, ticket=new.id)
+        _hold(connection, store, held, store.rules.queue.reservation_s)
+        starting = replace(new, state="starting", spawn_id=held.id)
+        return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S), new=True)
+    queued = answer if isinstance(answer, Queued) else None
+    return Waits(_stored(connection, ticket, asked, new), queued)
+
+
+def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> Waits:
+    """Store another request of a waiting ticket; it keeps its place as `hub.admission.order.keeps_place` says.
+
+    Raises
+    ------
+    Refusal
+        As for a new request; the ticket stays as it was.
+    """
+    account = store.account(connection, wish.person, wish.wanted.account)
+    asked = replace(store.rules.asked(wish.wanted, account), replaces=ticket.replaces)
+    asked, answer, _ = _decided(connection, store, asked, ticket)
+    new = replace(_ticket(asked, ticket.id, answer), notify=wish.notify, replaces=ticket.replaces)
+    stored = _stored(connection, ticket, asked, new)
+    return Waits(stored, store.place(connection, stored))
+
+
+def same_request(one: Any, other: Any) -> bool:
+    """Return whether two (reservations, tickets, requests) ask for the same; no account means whichever it is."""
+    if (one.profile, one.accelerator, one.count) != (other.profile, other.accelerator, other.count):
+        return False
+    return _plain(one.options) == _plain(other.options) and _charges_the_same(one, other)
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != ACCOUNT}
+
+
+def _charges_the_same(one: Any, other: Any) -> bool:
+    return not one.account or not other.account or one.account == other.account
+
+
+def _refuse_what_runs(connection: Connection, ticket: Ticket | None, wish: Wish) -> None:
+    """Refuse a request for a server that runs or starts, unless it is to be switched."""
+    server = wish.wanted.server
+    held = reservations.of_server(connection, wish.wanted.user, server)
+    if ticket is not None and ticket.state == "starting":
+        busy = True
+    else:
+        busy = any(one.state == "begun" and one.id != wish.replaces for one in held)
+    if busy:
+        which = f"Your server {server!r}" if server else "Your server"
+        raise Refusal(
+            "already-running",
+            f"{which} runs, or is being started. Stop it first, switch it to another accelerator, or start one of "
+            "another name.",
+            status=409,
+        )
+    for one in held:
+        give_back(connection, one.id, "changed")
+
+
+def _decided(
+    connection: Connection, store: Store, asked: Asked, ticket: Ticket | None
+) -> tuple[Asked, Admitted | Queued, Standing]:
+    """Decide about something new; a ticket for the same server is what it takes the place of.
+
+    Return it with the time that limits leave it, the answer, and on what that was made. Where it would keep the
+    ticket's place it is decided there, and nobody who asked in between is passed by it.
+    """
+    standing = store.standing(connection, account=asked.account, without=ticket.id if ticket is not None else "")
+    asked = limited(asked, standing)
+    if ticket is not None and keeps_place(ticket, asked):
+        asked = replace(asked, rank=ticket.rank, priority=ticket.priority)
+    return asked, store.decide(asked, standing), standing
+
+
+def _still_waits(connection: Connection, store: Store, ticket: Ticket) -> Waits:
+    """Return where a ticket stands."""
+    return Waits(ticket, store.place(connection, ticket))
+
+
+def _stored(connection: Connection, ticket: Ticket | None, asked: Asked, new: Ticket) -> Ticket:
+    if ticket is not None and ticket.state == "waiting":
+        return tickets.change(connection, replace(new, id=ticket.id), keeps_place=keeps_place(ticket, asked))
+    if ticket is not None:
+        tickets.end(connection, ticket.id, "left", _INSTEAD)
+    return tickets.insert(connection, new)
+
+
+def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s: float) -> None:
+    reservations.insert(connection, held, expires_in_s=expires_in_s, image=store.rules.image_of(held))
+
+
+def _slot_free(connection: Connection, store: Store) -> bool:
+    return tickets.number_starting(connection) < store.rules.queue.slots(store.rules.engine)
+
+
+def _ticket(asked: Asked, ticket_id: str, answer: Admitted | Queued) -> Ticket:
+    return Ticket(
+        id=ticket_id,
+        user=asked.user,
+        server=asked.server,
+        profile=asked.profile,
+        options={ACCOUNT: asked.account, **asked.options},  # a profile's own option of this name stays as it is
+        account=asked.account,
+        accelerator=asked.accelerator,
+        count=asked.count,
+        cpu_m=asked.cpu_m,
+        memory=asked.memory,
+        share=asked.share,
+        session_s=answer.session_s if isinstance(answer, Queued) else answer.reservation.session_s,
+        priority=asked.priority,
+        said=answer.why if isinstance(answer, Queued) else NO_SLOT,
+    )

@@ -1,0 +1,246 @@
+"""What a decision is made from, read in the transaction that writes the answer; and by which rules it is made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import cached_property, partial
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+
+from hub.admission.decide import Admitted, Queued, decide, queue, startable
+from hub.admission.memory import Memory
+from hub.admission.standing import Asked, Bounds, Standing, Waiting
+from hub.admission.tickets import Ticket
+from hub.admission.view import View
+from hub.db.clock import Now
+from hub.db.transaction import read
+from hub.idle.limits import longest_s
+from hub.quotas import store as quotas_store
+from hub.quotas.accounts import account_for
+from hub.quotas.budgets import Used
+from hub.quotas.model import Field, Limit, Limits, Quotas
+from hub.quotas.resolve import own_limits, shared_limits, subjects_of
+from hub.settings.idle import IdleSettings
+from hub.settings.queue import QueueSettings
+from hub.settings.quotas import QuotaSettings
+from hub.usage import sums
+from hub.usage.windows import Window
+from profiles.access import Person
+from profiles.model import Catalogue
+from profiles.model import Engine as EngineKind
+from profiles.offers import title_of
+from spawner.capacity.availability import Availability
+from spawner.capacity.grant import grant
+from spawner.occupied import share_of
+from spawner.reservation import Reservation
+
+__all__ = ["Rules", "Store"]
+
+T = TypeVar("T")
+
+_QUEUED = Field("queued")
+_ASKED_AT_ONCE = 200
+"""Subjects in one statement; databases limit how many values it may carry."""
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what is decided: what there is, and what the settings say."""
+
+    catalogue: Catalogue
+    engine: EngineKind
+    nodes_may_appear: bool = False
+    queue: QueueSettings = field(default_factory=QueueSettings)
+    quotas: QuotaSettings = field(default_factory=QuotaSettings)
+    idle: IdleSettings = field(default_factory=IdleSettings)
+
+    @cached_property
+    def titles(self) -> Mapping[str, str]:
+        """What accelerators are called, by key."""
+        return {key: title_of(card, self.engine) for key, card in self.catalogue.accelerators.items()}
+
+    def asked(self, wanted: Reservation, account: str) -> Asked:
+        """Return a request as it is decided: with the account, its share of cards, and how long it may last."""
+        share = share_of(wanted.accelerator, wanted.count, self.catalogue)
+        found = Asked(
+            wanted.id,
+            wanted.user,
+            wanted.server,
+            wanted.profile,
+            wanted.options,
+            wanted.accelerator,
+            wanted.count,
+            wanted.cpu_m,
+            wanted.memory,
+            account,
+            share,
+            by_hand=wanted.by_hand,
+        )
+        return replace(found, session_s=longest_s(self.idle, found.reservation()))
+
+    def image_of(self, held: Reservation) -> str:
+        """Return the reference of the image that a reservation's session runs, for the ledger; empty: not known."""
+        known = self.catalogue.images.get(str(held.options.get("image", "")))
+        return str(known.reference or "") if known is not None else ""
+
+
+class Store:
+    """Reads standings and decides; for several threads. Its functions are for a transaction of the caller's.
+
+    Parameters
+    ----------
+    stale_after_s
+        From this age on counts are no truth any more (`controller.stale_after_s`).
+    """
+
+    def __init__(self, rules: Rules, stale_after_s: float) -> None:
+        self.rules = rules
+        self._view = View(stale_after_s)
+        self._memory = Memory()
+
+    def availability(self, connection: Connection) -> Availability:
+        """Return what is known of what is free."""
+        return self._view.of(connection, self._memory.look(connection).reservations)
+
+    def account(self, connection: Connection, person: Person, asked: str) -> str:
+        """Return the account that this person's request is charged to.
+
+        Raises
+        ------
+        Refusal
+            `account`: they may not charge that one.
+        """
+        mine = quotas_store.load(connection, subjects_of(person.name, person.groups))
+        return account_for(person, mine, self.rules.quotas.accounts, asked or None)
+
+    def standing(self, connection: Connection, *, account: str = "", without: str = "") -> Standing:
+        """Return how everything stands now.
+
+        Parameters
+        ----------
+        account
+            That of a request that has no ticket yet.
+        without
+            Leave out this ticket.
+        """
+        now = float(connection.scalar(select(Now())) or 0.0)
+        settings = self.rules.quotas
+        known = self._memory.look(connection)
+        waiting = tuple(one for one in known.waiting.values() if one.id != without)
+        accounts = {one.account for one in waiting} | ({account} if account else set())
+        # Where nobody waits there is no order that use could decide.
+        used = sums.decayed(connection, settings.half_life_days * _DAY_S, accounts) if waiting else {}
+        return Standing(
+            now=now,
+            availability=self._view.of(connection, known.reservations),
+            tickets=waiting,
+            ends=known.ends,
+            granted_at=known.granted_at,
+            bounds=_BoundsOf(connection, self.rules, waiting, now),
+            fair={account: seconds / settings.weights.get(account, 1.0) for account, seconds in used.items()},
+            weights=settings.weights,
+            titles=self.rules.titles,
+        )
+
+    def decide(self, asked: Asked, standing: Standing) -> Admitted | Queued:
+        """Decide by these rules; see `hub.admission.decide.decide`."""
+        rules = self.rules
+        return decide(asked, standing, rules.catalogue, rules.engine, rules.nodes_may_appear)
+
+    def granted(self, asked: Asked, known: Availability) -> Reservation:
+        """Return the reservation of somebody who is planned to start now, on the local engine with its devices.
+
+        Raises
+        ------
+        Refusal
+            It is not to be had after all; see `spawner.capacity.grant.grant`.
+        """
+        rules = self.rules
+        return grant(known, asked.reservation(), rules.catalogue, rules.engine, nodes_may_appear=rules.nodes_may_appear)
+
+    def queue(self, standing: Standing) -> dict[str, Queued]:
+        """Return where everybody in the queue stands, by ticket id, first who comes first."""
+        return queue(standing, self.rules.catalogue, self.rules.engine, self.rules.nodes_may_appear)
+
+    def startable(self, standing: Standing) -> list[Waiting]:
+        """Return whose turn it is, first who comes first."""
+        return startable(standing, self.rules.catalogue, self.rules.engine, self.rules.nodes_may_appear)
+
+    def place(self, connection: Connection, ticket: Ticket) -> Queued | None:
+        """Return where a waiting ticket stands; None: it does not wait."""
+        return self.queue(self.standing(connection)).get(ticket.id)
+
+
+class _BoundsOf(Mapping[tuple[str, str], Bounds]):
+    """The limits of those who are looked up: the asker's first, then of all who wait for the same account, then of all.
+
+    What is looked up after the transaction (the place of a new ticket) is read in one of its own.
+    """
+
+    def __init__(self, connection: Connection, rules: Rules, waiting: Sequence[Ticket], now: float) -> None:
+        self._connection = connection
+        self._rules = rules
+        self._waiting = waiting
+        self._now = now
+        self._found: dict[tuple[str, str], Bounds] = {}
+
+    def __getitem__(self, key: tuple[str, str]) -> Bounds:
+        if key not in self._found:
+            # Some few statements, however many wait: a decision asks about one account, a page about all of them.
+            accounts = {account for _, account in self._found}
+            others = [(one.user, one.account) for one in self._waiting] if accounts else []
+            if accounts == {key[1]}:
+                others = [one for one in others if one[1] == key[1]]
+            self._look_up([one for one in dict.fromkeys([key, *others]) if one not in self._found])
+        return self._found[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def _look_up(self, keys: Sequence[tuple[str, str]]) -> None:
+        needed = {subject for user, account in keys for subject in subjects_of(user, _groups(account))}
+        quotas = self._read(lambda connection: quotas_store.load(connection, needed))
+        limits = {key: (self._own(quotas, *key), shared_limits(quotas, key[1])) for key in keys}
+        windows: defaultdict[str, set[Window]] = defaultdict(set)
+        for (user, account), (own, shared) in limits.items():
+            windows[f"by:{user}"].update(own.windows)
+            windows[account].update(shared.windows)
+        used = self._used_in({subject: some for subject, some in windows.items() if some})
+        nothing: Used = {}
+        for (user, account), (own, shared) in limits.items():
+            used_own = used.get(f"by:{user}", nothing)
+            self._found[user, account] = Bounds(own, shared, used_own, used.get(account, nothing))
+
+    def _own(self, quotas: Quotas, user: str, account: str) -> Limits:
+        own = own_limits(quotas, user, account)
+        if _QUEUED in own:
+            return own
+        return Limits({**own, _QUEUED: Limit(Decimal(self._rules.queue.tickets), "default")})
+
+    def _used_in(self, windows: Mapping[str, set[Window]]) -> Mapping[str, Used]:
+        """Return what each subject has used in its windows; in those of others perhaps, too."""
+        found: dict[str, Used] = {}
+        zone, names = self._rules.quotas.zone, sorted(windows)
+        for start in range(0, len(names), _ASKED_AT_ONCE):
+            some = names[start : start + _ASKED_AT_ONCE]
+            asked = sorted({window for name in some for window in windows[name]})
+            used = self._read(partial(sums.used_by_each, subjects=some, windows=asked, zone=zone, now=self._now))
+            found.update({name: {**one} for name, one in used.items()})
+        return found
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        if self._connection.closed:
+            return read(self._connection.engine, work)
+        return work(self._connection)
+
+
+def _groups(account: str) -> tuple[str, ...]:
+    return (account.removeprefix("group:"),) if account.startswith("group:") else ()

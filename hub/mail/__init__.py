@@ -1,0 +1,1 @@
+"""Notices by e-mail: whose address is known, what is written, and how it is handed to a server for mail."""

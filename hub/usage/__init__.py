@@ -1,0 +1,1 @@
+"""Who used what, when: the ledger, its sums, and the reports made of them."""

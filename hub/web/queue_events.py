@@ -1,0 +1,161 @@
+"""One's own place in the queue, as it changes: server-sent events.
+
+However many look, the queue is read once a second, and only while somebody looks; where everybody stands is worked out
+once for all of them, and only when something has changed or some seconds have passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+from sqlalchemy import Connection
+
+from hub.admission import tickets
+from hub.admission.decide import Queued
+from hub.admission.tickets import Ticket
+from hub.web.door import Door, Visitor
+from hub.web.problems import Problem
+from hub.web.queue import Queue, TicketModel
+
+__all__ = ["QueueLive", "TicketStream"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_AGAIN_S = 5.0
+"""How often it is worked out anew although no ticket has changed: sessions end, and time passes."""
+
+_BEAT_S = 5.0
+_LOGIN_S = 30.0
+
+
+class QueueLive:
+    """What all streams of one service look at.
+
+    Parameters
+    ----------
+    limit
+        How many streams there may be.
+    closing
+        Whether the service ends.
+    """
+
+    def __init__(self, queue: Queue, limit: int, closing: Callable[[], bool]) -> None:
+        self._queue = queue
+        self._limit = limit
+        self._closing = closing
+        self._watched: dict[str, int] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._signature: object = None
+        self._worked_at = 0.0
+        self._places: dict[str, Queued] = {}
+        self._now = 0.0
+        self.told: dict[str, TicketModel] = {}
+        """The newest document of every ticket that is watched."""
+        self.news = asyncio.Condition()
+
+    @property
+    def closing(self) -> bool:
+        """Whether all streams have to end."""
+        return self._closing()
+
+    @contextlib.asynccontextmanager
+    async def watching(self, ticket_id: str) -> AsyncIterator[None]:
+        """Keep the document of this ticket up to date meanwhile; raises Problem `full`."""
+        if sum(self._watched.values()) >= self._limit:
+            raise Problem("full", "Too many live pages are open; reload this one to see your place.")
+        self._watched[ticket_id] = self._watched.get(ticket_id, 0) + 1
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read(), name="armillary-queue-events")
+        try:
+            yield
+        finally:
+            self._watched[ticket_id] -= 1
+            if not self._watched[ticket_id]:
+                del self._watched[ticket_id]
+                self.told.pop(ticket_id, None)
+
+    async def _read(self) -> None:
+        while self._watched and not self.closing:
+            try:
+                ids = list(self._watched)
+                found = await self._queue.read(lambda connection, ids=ids: self._look(connection, ids))  # type: ignore[misc]
+            except Problem:  # the database is away: what was told is still the best that is known
+                pass
+            except Exception:  # noqa: BLE001  # whatever it is, the pages must hear of the next change
+                _log.exception("The queue could not be read for the live pages")
+            else:
+                self.told.update(found)
+            async with self.news:
+                self.news.notify_all()
+            await asyncio.sleep(_LOOK_S)
+
+    def _look(self, connection: Connection, ids: list[str]) -> dict[str, TicketModel]:
+        known: dict[str, Ticket] = {ticket.id: ticket for ticket in tickets.open_ones(connection)}
+        signature = frozenset((one.id, one.changed_at, one.state) for one in known.values())
+        now = time.monotonic()
+        if signature != self._signature or now - self._worked_at >= _AGAIN_S:
+            standing = self._queue.desk.store.standing(connection)
+            self._places, self._now = self._queue.desk.store.queue(standing), standing.now
+            self._signature, self._worked_at = signature, now
+        found = {}
+        for ticket_id in ids:
+            ticket = known.get(ticket_id) or tickets.find(connection, ticket_id)
+            if ticket is not None:
+                found[ticket_id] = self._queue.model(ticket, self._places.get(ticket_id), self._now)
+        return found
+
+
+class TicketStream(StreamingResponse):
+    """The answer that ends with the ticket, the login or the service."""
+
+    def __init__(self, live: QueueLive, door: Door, who: Visitor, ticket_id: str, first: TicketModel) -> None:
+        super().__init__(
+            self._talk(live, door, who, ticket_id, first),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
+        )
+
+    @staticmethod
+    async def _talk(
+        live: QueueLive, door: Door, who: Visitor, ticket_id: str, first: TicketModel
+    ) -> AsyncIterator[bytes]:
+        yield format_sse_event(retry=random.randint(1000, 5000))  # noqa: S311
+        told, now = "", time.monotonic()
+        spoke_at = looked_at = now
+        document = first
+        try:
+            async with live.watching(ticket_id):
+                while not live.closing:
+                    text, now = document.model_dump_json(), time.monotonic()
+                    if text != told:
+                        yield format_sse_event(event="ticket", data_str=text)
+                        told, spoke_at = text, now
+                    elif now - spoke_at >= _BEAT_S:
+                        yield format_sse_event(event="beat", data_str=json.dumps({}))
+                        spoke_at = now
+                    if document.state == "ended":
+                        return
+                    if now - looked_at >= _LOGIN_S:
+                        if await door.again(who) is None:
+                            yield format_sse_event(event="login-ended", data_str="{}")
+                            return
+                        looked_at = now
+                    await _next(live)
+                    document = live.told.get(ticket_id, document)
+        except Problem as problem:
+            yield format_sse_event(event="full", data_str=json.dumps({"detail": problem.detail}))
+
+
+async def _next(live: QueueLive) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK_S), live.news:
+            await live.news.wait()

@@ -1,0 +1,97 @@
+"""The main door: ask for a server, and have it started, or get a place in the queue, or hear why not.
+
+FastAPI reads the annotations of paths when they are made, and they name values of their surroundings: no
+`from __future__ import annotations` here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from sqlalchemy import Connection
+
+from hub.admission.doors import Starts, Waits, request
+from hub.web.door import Door, Visitor
+from hub.web.problems import answers
+from hub.web.queue import Queue, TicketModel
+
+__all__ = ["CODES", "Outcome", "RequestBody", "ServerName", "router"]
+
+CODES = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away", "refused", "database-away")
+
+_MOST_OPTIONS = 50
+
+
+def _server_name(text: str) -> str:
+    if "/" in text or not text.isprintable() or text != text.strip():
+        raise ValueError("must be printable, without '/' and without spaces at its ends")
+    return text
+
+
+ServerName = Annotated[str, Field(max_length=255), AfterValidator(_server_name)]
+
+
+class RequestBody(BaseModel):
+    """What is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    options: dict[Annotated[str, Field(max_length=200)], JsonValue] = Field(
+        {},
+        max_length=_MOST_OPTIONS,
+        description="As the hub's own API takes them in `user_options`: `profile`, and the profile's options. Whatever "
+        "is left out has its default.",
+    )
+    account: Annotated[str, Field(max_length=300)] | None = Field(
+        None, description="What is charged, `user:NAME` or `group:NAME`. Default: the first of your accounts."
+    )
+    notify: bool = Field(False, description="Whether to send an e-mail when the server is up.")
+
+
+class _NewRequest(RequestBody):
+    server: ServerName = Field("", description="Name of the server. Default: the default server.")
+    may_wait: bool = Field(True, description="Whether to take a place in the queue where it is not free.")
+
+
+class Outcome(BaseModel):
+    """What became of a request that was not refused."""
+
+    state: Literal["starting", "queued"] = Field(description="Whether the server is being started, or waits.")
+    begun: bool = Field(
+        description="Whether the hub has begun with it, so that its page of the start shows the progress. The answer "
+        "waits for that for a moment."
+    )
+    ticket: TicketModel = Field(description="By which it can be followed, changed and left.")
+
+
+def router(door: Door, queue: Queue) -> APIRouter:
+    """Return the path."""
+    found = APIRouter(tags=["queue"])
+    visitor = Depends(door)
+
+    @found.post(
+        "/api/requests",
+        status_code=202,
+        responses=answers(*CODES),
+        summary="Ask for a server",
+        operation_id="request_server",
+        response_description="It is being started, or has a place in the queue",
+    )
+    async def ask(who: Annotated[Visitor, visitor], body: _NewRequest, response: Response) -> Outcome:
+        """Asking twice for the same is asking once. A refusal has the status and code of its cause."""
+        more: dict[str, Any] = {"may_wait": body.may_wait, "notify": body.notify}
+        wish = queue.wish(who, body.server, body.options, body.account, **more)
+
+        def work(connection: Connection) -> Starts | Waits:
+            return request(connection, queue.desk.store, wish)
+
+        answer = await queue.decide(work)
+        response.headers["Location"] = f"{queue.place.prefix}/api/tickets/{answer.ticket.id}"
+        if isinstance(answer, Waits):
+            return Outcome(state="queued", begun=False, ticket=queue.model(answer.ticket, answer.queued))
+        if answer.new:
+            queue.starter.see_to(answer.ticket)
+        begun = await queue.begun(answer.ticket)
+        return Outcome(state="starting", begun=begun, ticket=queue.model(answer.ticket, None))
+
+    return found
