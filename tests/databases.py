@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from hub.db.engine import connect
+from hub.db.engine import WAIT_S, connect
 from hub.db.upgrade import upgrade
 from tests.lab import postgres
 
@@ -72,6 +73,10 @@ def database(database_url: str) -> Iterator[Engine]:
     engine = connect(database_url)
     upgrade(engine)
     yield engine
+    # A thread that a test has left may not be done; what it gives back to a pool after its end is never closed.
+    deadline = time.monotonic() + WAIT_S
+    while engine.pool.checkedout() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+        time.sleep(0.01)
     engine.dispose()
 
 

@@ -23,3 +23,8 @@ if os.environ["BENCH_HUB"] == "naive":
 
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
+
+if "BENCH_SERVERS" in os.environ:
+    from tests.bench import storm_config
+
+    storm_config.apply(c)

@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import httpx
 
@@ -57,18 +57,22 @@ class Browser:
     async def start(self, watcher: Watcher) -> Marks:
         """Start the server by the form and return when everything happened; the clock runs from the click.
 
-        The form is opened before the click, as a person must read it.
+        The form is opened before the click, as a person must read it. At our hub its script asks the service.
         """
         page = await self._get(f"/hub/spawn/{self.user}")
         form = forms.read(page.text)
         target = urljoin(str(page.url), form.action)
+        service = forms.service(page.text)
+        if service:
+            await self._get(f"/services/armillary/login?next={quote(service['counts'], safe='')}")
         marks = Marks()
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 watcher.follow(marks, f"/user/{self.user}/api")
                 route = asyncio.create_task(_until_routed(self.hub.rules, f"/user/{self.user}/", marks))
                 try:
-                    await self._follow(await self._submit(target, form.fields), marks)
+                    submit = self._ask(service, form.fields) if service else self._submit(target, form.fields)
+                    await self._follow(await submit, marks)
                     await route
                 finally:
                     route.cancel()
@@ -77,6 +81,15 @@ class Browser:
             missing = ", ".join(moment for moment in MOMENTS if moment not in marks.at)
             raise StartFailed(f"{self.hub.name}: {self.user}: not seen in {_PATIENCE_S:.0f} s: {missing}") from None
         return marks
+
+    async def _ask(self, service: dict[str, str], fields: dict[str, str]) -> httpx.Response:
+        """Ask the service for what the form says, and follow to the page that shows the progress."""
+        body = {"options": forms.options(fields), "server": ""}
+        headers = {"X-CSRF-Token": service["proof"]}
+        answer = await self.http.post(service["requests"], json=body, headers=headers)
+        if answer.status_code != 202 or not answer.json()["begun"]:
+            raise StartFailed(f"{self.hub.name}: {self.user}: not started at once: {_told(answer)}")
+        return await self.http.get(service["pending"])
 
     async def _submit(self, target: str, fields: dict[str, str]) -> httpx.Response:
         """Send the form, as multipart like the browser, and follow where it leads."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 
-__all__ = ["Form", "read"]
+__all__ = ["Form", "options", "read", "service"]
+
+_SERVICE = re.compile(r'data-service="([^"]*)"')
+_OPTION = "profile-option-"
 
 
 class Form(HTMLParser):
@@ -68,3 +75,19 @@ def read(page: str) -> Form:
     if form.action is None:
         raise ValueError(f"the page has no form to submit; it begins: {page[:300]!r}")
     return form
+
+
+def service(page: str) -> dict[str, str]:
+    """Return where this page of ours finds the service, and the proof by which it may ask; empty: it is not ours."""
+    found = _SERVICE.search(page)
+    return {} if found is None else dict(json.loads(html.unescape(found[1])))
+
+
+def options(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of the picked profile as the script of our form hands them to the service."""
+    profile = fields.get("profile")
+    if profile is None:
+        return {}
+    begin = f"{_OPTION}{profile}--"
+    chosen = {name.removeprefix(begin): value for name, value in fields.items() if name.startswith(begin) and value}
+    return {"profile": profile, **chosen}

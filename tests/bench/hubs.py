@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -48,6 +48,9 @@ class Hub:
         rules: the proxy's file of routes.
         log: what the hub and its proxy have logged.
         service_pid: the process of the service with the controller; None where there is none.
+        pid: returns the hub's own process.
+        restart: ends the hub's process and starts it again; returns in how many seconds its API answered.
+        token: of a client of the hub's API that may look at all servers.
         loop_record: what `loop_watch` writes there, where it was asked for.
         page_goes_straight_on: what its pending page does when the server is ready: go to the address that the
             event names (ours), or load itself again and be sent there (JupyterHub's own).
@@ -60,6 +63,9 @@ class Hub:
     log: Path
     loop_record: Path
     page_goes_straight_on: bool
+    pid: Callable[[], int]
+    restart: Callable[[], float]
+    token: str
     service_pid: int | None = None
 
 
@@ -112,6 +118,7 @@ def running(
     *,
     inventory: bool = False,
     loop_watch: bool = False,
+    servers_at: str | None = None,
 ) -> Iterator[Hub]:
     """Run the hub `name` while the block runs. Its state and log lie in `folder`.
 
@@ -121,6 +128,8 @@ def running(
         With the shipped catalogue's accelerators instead of one profile without choices (ours only).
     loop_watch
         Watch who holds its event loop.
+    servers_at
+        `address:port` where every server is reached, instead of at its pod; without homes and limits then.
 
     Raises
     ------
@@ -131,6 +140,8 @@ def running(
     given = _given(cluster, namespace, image, folder) | {"BENCH_HUB": name}
     if loop_watch:
         given["BENCH_LOOP"] = str(folder / "loop.json")
+    if servers_at:
+        given["BENCH_SERVERS"] = servers_at
     ours = name in (OURS, NAIVE)
     commands = [[sys.executable, "-m", "jupyterhub", "-f", str(_HERE / f"{OURS if ours else 'plain'}_config.py")]]
     rules = folder / "rules.toml"
@@ -139,7 +150,26 @@ def running(
         commands = [proxy, [*SERVICE, str(folder / "armillary.yaml")], *commands]
         rules = settings.paths.traefik_rules
     processes: list[subprocess.Popen[bytes]] = []
-    hub = Hub(name, given["BENCH_URL"], namespace, rules, folder / "hub.log", folder / "loop.json", ours)
+
+    def restart() -> float:
+        _end(processes.pop())
+        began = time.monotonic()
+        processes.append(_start(commands[-1], folder, given, log))
+        _wait_until_up(hub, processes[-1])
+        return time.monotonic() - began
+
+    hub = Hub(
+        name,
+        given["BENCH_URL"],
+        namespace,
+        rules,
+        folder / "hub.log",
+        folder / "loop.json",
+        ours,
+        lambda: processes[-1].pid,
+        restart,
+        given["BENCH_TOKEN"],
+    )
     with hub.log.open("wb") as log:
         try:
             for command in commands:
@@ -162,6 +192,7 @@ def _given(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[s
         "BENCH_PROXY_API_URL": f"http://127.0.0.1:{proxy_api}",
         "BENCH_SERVICE_URL": f"http://127.0.0.1:{service}",
         "BENCH_PROXY_PASSWORD": secrets.token_hex(16),
+        "BENCH_TOKEN": secrets.token_hex(16),
         "BENCH_NAMESPACE": namespace,
         "BENCH_IMAGE": image,
         "BENCH_STORAGE_CLASS": cluster.storage_class,

@@ -21,18 +21,25 @@ __all__ = ["install"]
 _LOOK_S = 0.002
 _TICK_S = 0.01
 _WRITE_S = 1.0
+_REFLECTORS = ("/kubespawner/reflector.py", "/spawner/reflector.py", "/spawner/pod_watch.py")
+_EVENTS = ("/spawner/pod_progress.py", "/spawner/progress.py")
+_EVENT_FUNCTIONS = ("progress", "events", "_make_progress", "_progress")
 _OURS = tuple(str(Path(__file__).resolve().parents[2] / package) + "/" for package in ("profiles", "spawner", "hub"))
 
 
 class _Watch:
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.began = time.perf_counter()
         self.running_since: float | None = None
         self.serial = 0
         self.callbacks = 0
         self.looks: dict[int, Counter[str]] = {}
         self.long: list[dict[str, Any]] = []
         self.lags: list[float] = []
+        self.shares: Counter[str] = Counter()
+        """How often the loop was seen at what; see `_kind`."""
+        self.looked = 0
 
     # --- in the loop's thread --------------------------------------------------------------------------------
 
@@ -80,9 +87,11 @@ class _Watch:
         while True:
             time.sleep(_LOOK_S)
             since, serial = self.running_since, self.serial
+            self.looked += 1
+            frame = sys._current_frames().get(thread)
+            self.shares["idle" if since is None else _kind(frame)] += 1
             if since is None or time.perf_counter() - since < _LOOK_S:
                 continue
-            frame = sys._current_frames().get(thread)
             if frame is not None and self.serial == serial:
                 # Whole before the loop's thread can take it: an empty one there would end the hub.
                 self.looks[serial] = self.looks.get(serial, Counter()) + Counter([_where(frame)])
@@ -90,7 +99,10 @@ class _Watch:
     def write(self) -> None:
         draft = self.file.with_suffix(".draft")
         lags = [round(lag * 1000, 2) for lag in list(self.lags)]
-        draft.write_text(json.dumps({"callbacks": self.callbacks, "long": list(self.long), "lags_ms": lags}))
+        seconds = time.perf_counter() - self.began
+        shares = {kind: seconds * number / max(1, self.looked) for kind, number in list(self.shares.items())}
+        found = {"callbacks": self.callbacks, "long": list(self.long), "lags_ms": lags, "shares_s": shares}
+        draft.write_text(json.dumps(found))
         draft.replace(self.file)
 
 
@@ -102,6 +114,22 @@ def _where(frame: FrameType | None) -> str:
             return f"{Path(file).parent.name}/{Path(file).name}:{frame.f_code.co_name}"
         frame = frame.f_back
     return ""
+
+
+def _kind(frame: FrameType | None) -> str:
+    """What the loop is at, by the innermost frame that tells: following pods, telling of events, something else."""
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if file.endswith(_REFLECTORS):
+            return "reflectors"
+        if file.endswith(_EVENTS) or ("/kubespawner/" in file and name in _EVENT_FUNCTIONS):
+            return "events"
+        if "/jupyterhub/" in file:
+            return "jupyterhub"
+        if file.startswith(_OURS):
+            return "armillary"
+        frame = frame.f_back
+    return "other"
 
 
 def install(file: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kubernetes import client, config
 
+from profiles.access import Person
 from profiles.model import Catalogue
 from spawner.capacity.availability import Availability
 from spawner.capacity.model import Count, Snapshot
@@ -37,7 +38,7 @@ class NaiveDesk:
         snapshot = Snapshot("kubernetes", now, await asyncio.to_thread(self._count))
         return Availability(snapshot, fresh=True, as_of=now)
 
-    async def reserve(self, wanted: Reservation, *, expires_in_s: float) -> Reservation:
+    async def reserve(self, wanted: Reservation, *, expires_in_s: float, person: Person | None = None) -> Reservation:
         """Grant it."""
         return wanted
 

@@ -74,3 +74,8 @@ if "BENCH_LOOP" in os.environ:
     from tests.bench import loop_watch
 
     loop_watch.install(Path(os.environ["BENCH_LOOP"]))
+
+if "BENCH_SERVERS" in os.environ:
+    from tests.bench import storm_config
+
+    storm_config.apply(c)

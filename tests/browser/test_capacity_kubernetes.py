@@ -1,24 +1,17 @@
-"""Two take the last two while a third watches, on a real Kubernetes whose node has two cards that a patch gave it."""
+"""Two take the last two while a third watches and waits, on a real Kubernetes whose node has two cards by a patch."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
-import httpx
 import pytest
-import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from tests.bench.installation import SERVICE
 from tests.browser.conftest import DESKTOP, Shots
-from tests.browser.steps import accessible, card, pick, start
-from tests.cluster.hub import KubeHub
+from tests.browser.steps import accessible, card, in_lab, pick, start
+from tests.cluster.served_hub import ServedHub
 from tests.lab import kubernetes
 from tests.lab.cluster import Cluster
 
@@ -26,7 +19,8 @@ from tests.lab.cluster import Cluster
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 RESOURCE = "form.lab.test/card"
 SOON = 30_000
-FULL = "All 2 Lab card are in use: 2 by others. Try again later, or choose another accelerator."
+FULL = "All 2 Lab card are in use: 2 by others. Wait in line, or choose another accelerator."
+IN_LINE = "Not free now, so you are in the queue: {} in line for Lab card. All 2 Lab card are in use"
 
 
 def catalogue(image: str) -> dict[str, object]:
@@ -42,36 +36,6 @@ def catalogue(image: str) -> dict[str, object]:
         "images": {"base": {"title": "JupyterLab", "reference": image, "default_url": "/lab"}},
         "profiles": {"jupyterlab": {"title": "JupyterLab", "options": options}},
     }
-
-
-class ServedHub(KubeHub):
-    """A hub with the service and the controller beside it."""
-
-    def __init__(self, cluster: Cluster, namespace: str, image: str, folder: Path) -> None:
-        super().__init__(cluster, namespace, image, folder)
-        (folder / "catalogue.yaml").write_text(yaml.safe_dump(catalogue(image)))
-        # What tests are told by the environment is no setting of the service.
-        kept = {key: value for key, value in self._environment.items() if not key.startswith("ARMILLARY_")}
-        self._environment = kept | {"HUB_SERVICE": "yes"}
-        self._service: subprocess.Popen[bytes] | None = None
-
-    def up(self) -> None:
-        """Start the hub and the service, and wait until both answer through the proxy."""
-        self._service = self._run([*SERVICE, str(self.folder / "armillary.yaml")])
-        super().up()
-        token = self.add("nobody")
-        self.until(lambda: self._counted(token), "the service has counts")
-
-    def _counted(self, token: str) -> bool:
-        answer = httpx.get(f"{self.url}/services/armillary/api/capacity", headers={"Authorization": f"token {token}"})
-        return answer.status_code == 200 and bool(answer.json()["fresh"])
-
-    def down(self) -> None:
-        """End everything."""
-        if self._service is not None:
-            os.killpg(self._service.pid, signal.SIGKILL)
-            self._service.wait(60)
-        super().down()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +58,7 @@ def _cards(cluster: Cluster, number: str | None) -> None:
 def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHub]:
     """One hub, in a namespace of its own."""
     with cluster.namespace("form") as namespace:
-        served = ServedHub(cluster, namespace, cluster.image("base"), tmp_path_factory.mktemp("hub"))
+        served = ServedHub(cluster, namespace, tmp_path_factory.mktemp("hub"), catalogue(cluster.image("base")))
         try:
             served.up()
             yield served
@@ -111,7 +75,7 @@ def log_in(page: Page, hub: ServedHub, name: str) -> None:
     expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
 
 
-def test_two_take_the_last_two_while_a_third_watches(browser: Browser, hub: ServedHub, shots: Shots) -> None:
+def test_two_take_the_last_two_while_a_third_watches_and_waits(browser: Browser, hub: ServedHub, shots: Shots) -> None:
     with ExitStack() as stack:
         pages = []
         for name in ("wanda", "ulla", "viktor"):
@@ -135,19 +99,36 @@ def test_two_take_the_last_two_while_a_third_watches(browser: Browser, hub: Serv
         expect(watcher.get_by_role("button", name="Start")).to_be_disabled()
         accessible(watcher)
         shots.take(watcher, "form-full-kubernetes", full=True)
-        refused = hub.request_start("wanda", profile="jupyterlab", accelerator="card")
-        assert (refused.status_code, refused.json()["message"]) == (409, FULL)
-        assert hub.objects("pods", "jupyter-wanda") == []
-
-        hub.stop("ulla")
-        expect(cards).to_contain_text("1 of 2 free", timeout=SOON)
-        expect(watcher.get_by_role("button", name="Start")).to_be_enabled()
         watcher.get_by_label("CPU cores").fill("60")
         expect(watcher.locator("#arm-why")).to_contain_text("60 CPU cores and 512 MiB do not fit")
         said = watcher.locator("#arm-why").inner_text()
         refused = hub.request_start("wanda", profile="jupyterlab", accelerator="card", cpu="60")
         assert (refused.status_code, refused.json()["message"]) == (409, said)
         watcher.get_by_label("CPU cores").fill("0.5")
-        start(watcher)
-    for name in ("viktor", "wanda"):
+
+        # in line: by the form, and by the hub's REST API alone
+        watcher.get_by_role("button", name="Wait in line").click()
+        watcher.wait_for_url("**/services/armillary/queue")
+        place = watcher.locator(".arm-place")
+        expect(place).to_contain_text("1st of 1 in line")
+        hub.add("xaver")
+        queued = hub.request_start("xaver", profile="jupyterlab", accelerator="card")
+        assert queued.status_code == 409
+        assert queued.json()["message"].startswith(IN_LINE.format("2nd"))
+        expect(place).to_contain_text("1st of 2 in line")
+        assert hub.objects("pods", "jupyter-wanda") == []
+        hub.kill_all()
+        hub.up()
+        expect(watcher.locator(".arm-as-of")).to_contain_text("live, as of", timeout=SOON)
+        expect(place).to_contain_text("1st of 2 in line")
+
+        # each is started by itself when a card is free, the first one first
+        hub.stop("ulla")
+        in_lab(watcher)
+        assert not hub.server("xaver")
+        again = hub.request_start("xaver", profile="jupyterlab", accelerator="card")
+        assert again.json()["message"].startswith(IN_LINE.format("1st"))
+        hub.stop("viktor")
+        hub.until(lambda: hub.server("xaver").get("ready"), "the second one's server is up")
+    for name in ("wanda", "xaver"):
         hub.stop(name)

@@ -49,6 +49,7 @@ class KubeHub:
             "BENCH_STORAGE_CLASS": cluster.storage_class,
         }
         _, self._proxy_command = install(folder, given)
+        self._hub_command = [sys.executable, "-m", "jupyterhub", "-f", str(_HERE / "hub_config.py")]
         self._environment = os.environ | {
             "HUB_FOLDER": str(folder),
             "HUB_TOKEN": self.token,
@@ -73,7 +74,7 @@ class KubeHub:
         """Start the hub, and the proxy if it does not run; return when the hub answers."""
         if self._proxy is None:
             self._proxy = self._run(self._proxy_command)
-        self._process = self._run([sys.executable, "-m", "jupyterhub", "-f", str(_HERE / "hub_config.py")])
+        self._process = self._run(self._hub_command)
         self.until(self._answers, "the hub answers")
 
     def _answers(self) -> bool:
@@ -163,7 +164,11 @@ class KubeHub:
     # --- a session -------------------------------------------------------------------------------------------
 
     def compute(self, user: str, token: str, code: str) -> str:
-        """Run code in a kernel of this person's server, through the proxy; return what it prints."""
+        """Run code in a kernel of this person's server, through the proxy; return what it prints.
+
+        A hub that has just come back tells that a server is ready before it has looked at the proxy's routes.
+        """
+        self.until(lambda: self.http.get(f"/user/{user}/api/status").status_code == 200, f"a route to {user}'s server")
         return asyncio.run(self._compute(user, token, code))
 
     async def _compute(self, user: str, token: str, code: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,6 +127,21 @@ def test_jupyterlab_answers_under_any_uid(cluster: Cluster, namespace: str, ids:
     assert lines[1] == "42 0"
     assert "Read-only file system" in lines[2]
     assert lines[3] == "true"
+
+
+def test_base_image_has_the_jupyterlab_extension(cluster: Cluster, namespace: str) -> None:
+    command = [
+        "sh",
+        "-c",
+        "jupyter server extension list 2>&1; jupyter labextension list 2>&1; python -c 'import pynvml'",
+    ]
+
+    said = run_to_end(cluster, restricted_pod(namespace, "extension", cluster.image("base"), command))
+
+    plain = re.sub(r"\x1b\[\d*m", "", said)
+    assert re.search(r"^\s*armillary_lab\s+enabled$", plain, re.MULTILINE), said
+    assert re.search(r"^\s*armillary-lab v\d\S* enabled OK", plain, re.MULTILINE), said
+    assert "Error" not in said
 
 
 def test_home_outlives_its_pod(cluster: Cluster, namespace: str) -> None:

@@ -54,6 +54,17 @@ def test_the_session_is_confined_and_its_token_is_not_in_the_pod(hub: KubeHub) -
     hub.stop("bea")
 
 
+def test_jupyterlab_in_a_session_has_our_extension_and_its_server_half_answers(hub: KubeHub) -> None:
+    token = {"Authorization": f"token {hub.add('bert')}"}
+    hub.start("bert")
+    page = httpx.get(f"{hub.url}/user/bert/lab", headers=token, timeout=60, follow_redirects=True)
+    assert '"armillary-lab"' in page.text
+    state = httpx.get(f"{hub.url}/user/bert/armillary/state", headers=token, timeout=60)
+    assert state.status_code == 200
+    assert state.json()["here"]["memory_limit"] == 1 << 30
+    hub.stop("bert")
+
+
 def test_another_person_cannot_reach_the_server(hub: KubeHub) -> None:
     own, other = hub.add("cleo"), hub.add("dora")
     hub.start("cleo")

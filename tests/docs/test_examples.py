@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hub.quotas.declared import read_text
 from hub.settings import SettingsError, load
 from profiles.loader import loads
 from tests.docs.blocks import ROOT, Block, blocks
@@ -34,6 +35,11 @@ def test_settings_are_accepted(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "armillary.yaml"
     file.write_text(block.text, encoding="utf-8")
     assert load(file, {}).model_fields_set == set(yaml.safe_load(block.text))
+
+
+@pytest.mark.parametrize("block", blocks("quotas.yaml"), ids=str)
+def test_quotas_are_accepted(block: Block) -> None:
+    assert read_text(block.text).rows
 
 
 def test_wrong_settings_are_refused_with_the_text_that_is_shown(

@@ -80,6 +80,15 @@ def test_every_refusal_has_a_code_in_words_with_dashes_and_a_text() -> None:
             assert code.texts, f"{kind} {code.name} has no text in the reference"
 
 
+def test_the_refusals_of_every_limit_are_in_the_reference_with_a_text_as_it_is_read() -> None:
+    found = {one.name: one for one in refusals.codes()["Refusal"]}
+    wanted = {"budget-spent", "queue-full", "quota-session"}
+    wanted |= {f"quota-{head}" for head in ("servers", "accelerators", "cpu", "memory", "jobs")}
+    assert wanted <= found.keys()
+    assert all(found[code].statuses == {"409"} for code in wanted)
+    assert "the limit is 1 at once" in found["quota-servers"].texts[0]
+
+
 def test_texts_of_refusals_are_read_from_branches_tables_and_constants() -> None:
     source = """
 ADVICE = "Ask."

@@ -58,7 +58,9 @@ class Desk:
     async def reservations(self) -> tuple[Reservation, ...]:
         return tuple(self.held.values())
 
-    async def publish(self, snapshot: Snapshot, *, seen: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
+    async def publish(
+        self, snapshot: Snapshot, *, seen: Iterable[str] = (), gone: Iterable[str] = (), ran: Iterable[str] = ()
+    ) -> None:
         await asyncio.sleep(0.01)
         if self.error is not None:
             raise self.error
@@ -375,9 +377,11 @@ def test_what_is_called_seen_is_in_the_same_snapshot(during: Callable[..., None]
         rng = random.Random(3)
         publish = world.desk.publish
 
-        async def checked(snapshot: Snapshot, *, seen: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
+        async def checked(
+            snapshot: Snapshot, *, seen: Iterable[str] = (), gone: Iterable[str] = (), ran: Iterable[str] = ()
+        ) -> None:
             known = sum(one.seen for one in world.desk.held.values())
-            await publish(snapshot, seen=seen, gone=gone)
+            await publish(snapshot, seen=seen, gone=gone, ran=ran)
             newly = sum(one.seen for one in world.desk.held.values())
             assert newly <= snapshot.accelerators["slice"].used_by_us, (known, newly)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from profiles.accelerators import DraDevice
+from profiles.access import Person
 from spawner.capacity.availability import Availability
 from spawner.capacity.model import Count, Fit, Snapshot
 from spawner.claims import claim_template
@@ -42,7 +43,7 @@ class Desk:
         at = datetime(2026, 1, 1, tzinfo=UTC)
         return Availability(Snapshot("kubernetes", at, {"t4": self.count}), True, at, tuple(self.held.values()))
 
-    async def reserve(self, wanted: Reservation, *, expires_in_s: float) -> Reservation:
+    async def reserve(self, wanted: Reservation, *, expires_in_s: float, person: Person | None = None) -> Reservation:
         if self.refusal is not None:
             raise self.refusal
         self.expires_in_s = expires_in_s
@@ -88,7 +89,15 @@ async def test_what_is_held_is_what_the_pod_asks_for_under_the_identity_that_it_
     pod = await world.until(cluster.pod)
     (held,) = desk.held.values()
     assert held == Reservation(
-        pod["metadata"]["annotations"][SPAWN_ID], "ann", "", "gpu", "t4", 2, cpu_m=4000, memory=8 * 1024**3
+        pod["metadata"]["annotations"][SPAWN_ID],
+        "ann",
+        "",
+        "gpu",
+        "t4",
+        2,
+        cpu_m=4000,
+        memory=8 * 1024**3,
+        options={**_GPU, "image": "torch", "dataset": "small"},
     )
     assert desk.expires_in_s > world.config.ArmillarySpawner.start_timeout
     await world.running()

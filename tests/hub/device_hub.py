@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from hub.admission.desk import SqlDesk
 from hub.db.engine import connect
 from hub.settings import Settings
+from hub.settings.queue import QueueSettings
 from profiles.model import Catalogue
 from spawner import local
 from tests.spawner.local_sessions import SERVER, STUBBORN, python
@@ -61,7 +62,11 @@ class DeviceHub(World):
         self.engine = database_of(folder)
         self.config.RequestSpawner.catalogue = catalogue(folder)
         self.config.RequestSpawner.desk = SqlDesk(
-            self.engine, engine_kind="local", catalogue=catalogue(folder), stale_after_s=STALE_AFTER_S
+            self.engine,
+            engine_kind="local",
+            catalogue=catalogue(folder),
+            stale_after_s=STALE_AFTER_S,
+            queue=QueueSettings(tickets=0),  # nobody queues here, for nobody promotes
         )
 
     async def ask_for(self, count: int = 1, *, name: str = "ann", profile: str = "server") -> None:

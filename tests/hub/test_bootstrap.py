@@ -8,10 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.hub.site import ROOT, Site, processes_mentioning, wait_for
@@ -147,6 +150,143 @@ def test_too_little_room_is_said_before_anything_is_installed(
     assert not Path(environment.folder).exists()
 
 
+# --- the JupyterLab extension ------------------------------------------------------------------------------------
+
+
+def small_wheel(folder: Path, says: str) -> Path:
+    """A wheel as `make labextension` makes one; nothing in its name tells it from the one before."""
+    folder.mkdir(exist_ok=True)
+    wheel = folder / "armillary_lab-0.1.0-py3-none-any.whl"
+    about = "armillary_lab-0.1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("armillary_lab/__init__.py", f"says = {says!r}\n")
+        archive.writestr("armillary_lab-0.1.0.data/data/etc/jupyter/armillary_lab.json", "{}")
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: armillary-lab\nVersion: 0.1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return wheel
+
+
+@pytest.fixture
+def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose sessions need nothing but Python."""
+    folder = tmp_path / "check[out]"
+    (folder / "requirements").mkdir(parents=True)
+    (folder / "requirements" / "run.txt").write_text("# nothing\n")
+    monkeypatch.setattr(bootstrap, "CHECKOUT", str(folder))
+    return folder
+
+
+class Started(Exception):
+    """What `run` becomes in these tests instead of the launcher."""
+
+
+@pytest.fixture
+def start(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], tuple[str, str]]:
+    """Start; return what was printed, and what the extension in the environment says."""
+
+    def instead(_program: str, command: list[str], _environ: dict[str, str]) -> None:
+        raise Started(command[0])
+
+    monkeypatch.setattr(os, "execve", instead)
+    monkeypatch.chdir(checkout)
+
+    def start() -> tuple[str, str]:
+        with pytest.raises(Started) as started:
+            bootstrap.run(str(checkout / ".armillary"), [])
+        ask = [str(started.value), "-c", "import armillary_lab; print(armillary_lab.says)"]
+        said = subprocess.run(ask, capture_output=True, text=True, check=False, cwd="/").stdout
+        return capsys.readouterr().out, said.strip()
+
+    return start
+
+
+HINT = "armillary: JupyterLab shows accelerator, time and budget after `make labextension`\n"
+
+
+def held_locks() -> list[str]:
+    """The descriptors of this process that hold an environment: `run` gives them to the launcher, which ends with it."""
+    names = [name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]
+    return [name for name in names if os.readlink(f"/proc/self/fd/{name}").endswith(".lock")]
+
+
+@pytest.fixture
+def ended(checkout: Path) -> Iterator[Callable[[], None]]:
+    """End what `run` became."""
+
+    def end() -> None:
+        for name in held_locks():
+            os.close(int(name))
+
+    yield end
+    end()
+
+
+@pytest.mark.hub
+@pytest.mark.timeout(300)
+def test_the_extension_that_was_made_is_what_sessions_get(
+    start: Callable[[], tuple[str, str]], ended: Callable[[], None], checkout: Path
+) -> None:
+    printed, says = start()
+    assert printed.endswith(HINT)
+    assert says == ""
+    ended()
+
+    small_wheel(checkout / "dist", "first")
+    assert start() == ("", "first")
+    [environment] = (checkout / ".armillary" / "environments").glob("run-*/")
+    assert (environment / "etc" / "jupyter" / "armillary_lab.json").exists()
+    ended()
+
+    # again, while the first one runs, and without pip: what is there is not installed once more
+    (environment / "bin" / "python").rename(environment / "bin" / "python-kept")
+    (environment / "bin" / "python").symlink_to("/bin/true")
+    assert start()[0] == ""
+    (environment / "bin" / "python-kept").replace(environment / "bin" / "python")
+    ended()
+
+    small_wheel(checkout / "dist", "second")
+    assert start() == ("", "second")
+    ended()
+    shutil.rmtree(checkout / "dist")
+    assert start() == ("", "second")
+
+
+@pytest.mark.hub
+@pytest.mark.timeout(300)
+def test_a_site_that_runs_keeps_the_extension_that_it_has(
+    start: Callable[[], tuple[str, str]], ended: Callable[[], None], checkout: Path
+) -> None:
+    small_wheel(checkout / "dist", "first")
+    start()  # and runs on
+    small_wheel(checkout / "dist", "second")
+    printed, says = start()
+    assert "is installed at a start when nothing else runs from this environment" in printed
+    assert says == "first"
+    ended()
+    assert start() == ("", "second")
+
+
+@pytest.mark.hub
+@pytest.mark.timeout(300)
+def test_an_extension_that_cannot_be_installed_is_tried_again(
+    bootstrap: ModuleType, start: Callable[[], tuple[str, str]], ended: Callable[[], None], checkout: Path
+) -> None:
+    small_wheel(checkout / "dist", "first")
+    start()
+    ended()
+    wheel = small_wheel(checkout / "dist", "second")
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole[:100])
+    with pytest.raises(bootstrap.Problem, match=r"^installing failed .*\n.*armillary_lab-0\.1\.0"):
+        bootstrap.run(str(checkout / ".armillary"), [])
+    ended()
+    wheel.write_bytes(whole)
+    assert start() == ("", "second")
+
+
 def tool(checkout: Path, *arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
     """Run the checkout's bootstrap.py with a Python that is none of our environment's."""
     command = ["/usr/bin/python3", "bootstrap.py", *arguments]
@@ -176,6 +316,8 @@ def closed_checkout(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.hub
 @pytest.mark.timeout(600)
 def test_root_runs_a_closed_checkout_with_nothing_installed(closed_checkout: Path) -> None:
+    make = [sys.executable, "images/labextension/build.py", "wheel", "--into", str(closed_checkout / "dist")]
+    subprocess.run(make, cwd=ROOT, check=True)
     site = Site()
     command = ["/usr/bin/python3", "bootstrap.py", "run", *site.command()[4:]]
     state = command.index("--state")
@@ -193,6 +335,14 @@ def test_root_runs_a_closed_checkout_with_nothing_installed(closed_checkout: Pat
         site.state = Path(data)
         site.login("researcher-1").close()
         site.start_server("researcher-1")
+        inside = f"{site.url}/user/researcher-1"
+        token = {"Authorization": f"token {site.admin_token}"}
+
+        def state() -> Any:
+            return httpx.get(f"{inside}/armillary/state", headers=token, timeout=60).json()
+
+        wait_for(lambda: state()["session"]["profile"], "the extension to be told of its session")
+        assert '"armillary-lab"' in httpx.get(f"{inside}/lab", headers=token, timeout=60, follow_redirects=True).text
         refused = tool(closed_checkout, "clean", "--yes")
         assert refused.returncode == 1
         assert f"already runs at {site.url}" in refused.stderr

@@ -117,6 +117,7 @@ def test_lines_of_the_deployer_add_to_ours(folder: Path) -> None:
     assert app.template_paths[-1].endswith("hub/templates")
     assert [service["name"] for service in app.services] == ["armillary", "one"]
     assert app.extra_user_scopes == {"access:services!service=armillary", "read:hub"}
+    assert [role["name"] for role in app.load_roles] == ["armillary-service", "one-role"]
     assert "root-of-all" in OIDCAuthenticator(parent=app).admin_users
 
 
@@ -249,7 +250,7 @@ def test_people_who_share_an_account_are_reached_from_this_machine_only(folder: 
             configured(folder, local={"isolation": "shared"}, **{section: {"bind_url": "http://0.0.0.0:8081"}})
 
 
-def test_the_service_is_known_to_the_hub_and_may_nothing_by_itself(folder: Path) -> None:
+def test_the_service_is_known_to_the_hub_and_may_start_and_stop_servers_only(folder: Path) -> None:
     c = configured(folder, public_url="https://h.example.org/x", service={"connect_url": "http://service:80"})
     [service] = c.JupyterHub.services
     assert service["name"] == "armillary"
@@ -259,7 +260,13 @@ def test_the_service_is_known_to_the_hub_and_may_nothing_by_itself(folder: Path)
     assert service["oauth_no_confirm"] is True
     assert service["display"] is False
     assert not {"admin", "oauth_client_allowed_scopes", "command"} & set(service)
-    assert "load_roles" not in c.JupyterHub, "free for the deployer, who may define the role `user` anew"
+    app = JupyterHub()
+    app.update_config(c)
+    [role] = app.load_roles
+    assert role["services"] == ["armillary"]
+    assert set(role["scopes"]) == {
+        "start:servers", "delete:servers", "read:servers", "read:users:name", "read:users:activity", "list:users"
+    }  # fmt: skip
     assert configured(folder).JupyterHub.services[0]["url"] == "http://127.0.0.1:8003"
 
 

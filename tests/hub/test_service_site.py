@@ -196,11 +196,14 @@ def test_secrets_are_for_their_owner_only_and_in_no_log(site: Site) -> None:
     assert "'researcher-1' has logged in" in log
 
 
-def test_the_services_own_token_may_nothing(site: Site) -> None:
+def test_the_services_own_token_may_start_and_stop_servers_and_nothing_else(site: Site) -> None:
     own = (site.state / "secrets" / "service_token").read_text().strip()
     said = site.api("GET", "/user", own).json()
-    assert (said["kind"], said["name"], said["scopes"]) == ("service", "armillary", [])
-    assert site.api("GET", "/users", own).status_code == 403
+    needed = ["delete:servers", "list:users", "read:servers", "read:users:activity", "read:users:name", "start:servers"]
+    assert (said["kind"], said["name"], said["scopes"]) == ("service", "armillary", needed)
+    assert site.api("POST", "/users", own, json={"usernames": ["made-by-service"]}).status_code == 403
+    assert site.api("POST", "/users/researcher-1/tokens", own, json={}).status_code == 403
+    assert site.api("GET", "/proxy", own).status_code == 403
 
 
 def test_a_deployers_own_services_roles_and_scopes_stay(site: Site) -> None:

@@ -284,6 +284,31 @@ async def test_a_change_by_cookie_needs_proof_that_a_page_of_ours_sent_it(header
             await access.close()
 
 
+@pytest.mark.parametrize(("user", "good"), [("ann", True), ("bob", False)])
+async def test_a_form_is_still_good_when_another_page_has_logged_in_again(user: str, good: bool) -> None:
+    """Every login has a token of its own, and the browser keeps the newest."""
+    with FakeHub() as hub:
+        hub.person("first", user)
+        hub.person("second", "ann")
+        access = HubAccess(hub.api_url, SECRET)
+        door = Door(access, Place("/", "https://h.example.org"), SECRET)
+        scope: dict[str, Any] = {
+            "type": "http", "method": "POST", "path": "/x", "query_string": b"",
+            "server": ("h.example.org", 443), "scheme": "https",
+        }  # fmt: skip
+        first, second = [(b"cookie", f"{COOKIE}=first".encode())], [(b"cookie", f"{COOKIE}=second".encode())]
+        try:
+            page = await door(Request({**scope, "method": "GET", "headers": first}))
+            sent = Request({**scope, "headers": second})
+            if good:
+                assert (await door.visitor(sent, ACCESS, csrf=door.proof_for(page))).identity.name == "ann"
+            else:
+                with pytest.raises(Problem, match="reload the page"):
+                    await door.visitor(sent, ACCESS, csrf=door.proof_for(page))
+        finally:
+            await access.close()
+
+
 def test_over_https_cookies_are_for_https_only(tmp_path: Any) -> None:
     with FakeHub() as hub:
         place = Place("/", "https://h.example.org")

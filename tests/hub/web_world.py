@@ -19,11 +19,13 @@ import httpx
 import uvicorn
 from sqlalchemy import Engine as Database
 
+from hub.admission.hub_api import HubServers
 from hub.db.engine import connect
 from hub.db.upgrade import upgrade
 from hub.web.app import ServiceParts, create_app
 from hub.web.hub_access import HubAccess
 from hub.web.place import Place
+from profiles.access import Person
 from profiles.loader import loads
 from profiles.model import Catalogue
 from spawner.capacity.availability import Availability
@@ -147,7 +149,7 @@ class FakeDesk:
             raise self.fault
         return self.now
 
-    async def reserve(self, wanted: Reservation, *, expires_in_s: float) -> Reservation:
+    async def reserve(self, wanted: Reservation, *, expires_in_s: float, person: Person | None = None) -> Reservation:
         raise AssertionError("the service reserves nothing")
 
     async def release(self, spawn_id: str) -> None:
@@ -181,6 +183,7 @@ class World:
             "database": self.database,
             "catalogue": catalogue(),
             "engine": "local",
+            "servers": HubServers(hub.api_url, SECRET, slow_start_s=1),
         }
         self.parts = ServiceParts(**{**given, **parts})
         self.app = create_app(self.parts)

@@ -1,4 +1,4 @@
-"""`python -m tests.lab up|down|status|shell [PART…]`: the lab by hand."""
+"""`python -m tests.lab up|down|status|shell|build [PART…]`: the lab by hand."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def _up(parts: list[str]) -> None:
         print(f"KUBECONFIG={cluster.kubeconfig}")
 
 
+def _build() -> None:
+    """Build the programs that a cluster needs, where they are not built yet; starts nothing."""
+    for program in (build.kubernetes, build.coredns, build.kwok, build.helm, build.pause):
+        print(program())
+
+
 def _shell() -> int:
     """A shell of the person's own that finds kubectl and helm and talks to the cluster."""
     cluster = kubernetes.up()
@@ -42,7 +48,7 @@ def _shell() -> int:
 def main() -> int:
     """Does what the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description="Real parts for tests, by hand.")
-    parser.add_argument("action", choices=("up", "down", "status", "shell"))
+    parser.add_argument("action", choices=("up", "down", "status", "shell", "build"))
     parser.add_argument("part", nargs="*", help=f"for up: {', '.join(_PARTS)} (default: kubernetes)")
     given = parser.parse_args()
     if unknown := set(given.part) - set(_PARTS):
@@ -50,6 +56,8 @@ def main() -> int:
     try:
         if given.action == "up":
             _up(given.part or ["kubernetes"])
+        elif given.action == "build":
+            _build()
         elif given.action == "down":
             kubernetes.down()
         elif given.action == "status":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -15,8 +16,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache as once
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from tests.lab import build, cache, packages
 from tests.lab.errors import LabError, LabUnavailable
@@ -25,6 +28,7 @@ SOURCES = Path(__file__).resolve().parents[2] / "images"
 _DEBIAN = "debian-bookworm-1"
 _REPOSITORY = "localhost/armillary"
 _ARCHIVE = "image.tar"
+_WHEELS = "wheels"
 _CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Where the builder's machine tells a build how to reach package indexes; nothing of it stays in an image.
 _BUILD_FOLDER = "/run/armillary-build"
@@ -144,8 +148,44 @@ def _make_image(name: str, tag: str, into: Path) -> None:
     with _buildah() as buildah:
         if not _has(buildah, debian):
             _build(buildah, _debian(), debian, None)
-        _build(buildah, SOURCES / name, tag, debian)
+        with _context(SOURCES / name) as context:
+            _build(buildah, context, tag, debian)
         _save(buildah, tag, into / _ARCHIVE)
+
+
+@once
+def _labextension() -> ModuleType:
+    """The program that builds the JupyterLab extension; it lies beside images that take it, in no package."""
+    spec = importlib.util.spec_from_file_location("armillary_labextension_build", SOURCES / "labextension" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _context(folder: Path) -> Iterator[Path]:
+    """What the image is built from: its files, and the extension's wheel where it takes wheels."""
+    if not (folder / _WHEELS).is_dir():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="armillary-context-") as temporary:
+        context = Path(temporary, "context")
+        for path in _files(folder):
+            (context / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / path, context / path)
+        shutil.copy(_wheel(), context / _WHEELS)
+        yield context
+
+
+def _wheel() -> Path:
+    build = _labextension()
+    try:
+        made: Path = build.wheel()
+    except build.Problem as problem:
+        raise LabError(f"the JupyterLab extension cannot be built: {problem}") from problem
+    return made
 
 
 def _make_pause(tag: str, into: Path) -> None:
@@ -158,14 +198,21 @@ def _make_pause(tag: str, into: Path) -> None:
 
 
 def _digest(folder: Path) -> str:
-    """A short hash of the folder's files: names, whether they can be run, contents."""
+    """A short hash of the folder's files (names, whether they can be run, contents) and of the extension's sources."""
     digest = hashlib.sha256(_DEBIAN.encode())
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            name = path.relative_to(folder).as_posix()
-            runs = path.stat().st_mode & 0o100
-            digest.update(f"\0{name}\0{runs}\0{hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    for path in _files(folder):
+        runs = (folder / path).stat().st_mode & 0o100
+        content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+        digest.update(f"\0{path.as_posix()}\0{runs}\0{content}".encode())
+    if (folder / _WHEELS).is_dir():
+        digest.update(f"\0{_labextension().key()}".encode())
     return digest.hexdigest()[:12]
+
+
+def _files(folder: Path) -> list[Path]:
+    """The image's files, relative to its folder; of the wheels only ours is taken, from where it is built."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if "__pycache__" not in path.parts and path.suffix != ".whl")
 
 
 def names() -> list[str]:

@@ -29,7 +29,7 @@ class Desk:
     async def availability(self) -> Availability:
         return Availability(Snapshot("kubernetes", datetime.now(UTC), COUNTS), fresh=True)
 
-    async def reserve(self, wanted: Any, *, expires_in_s: float) -> Any:
+    async def reserve(self, wanted: Any, *, expires_in_s: float, person: Any = None) -> Any:
         from spawner.capacity.grant import grant
 
         return grant(await self.availability(), wanted, catalogue(), "kubernetes")

@@ -1,6 +1,7 @@
 """What both engines share: which options count as new, what is remembered, and patience after a restart."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tornado.web import HTTPError
 
+from spawner import form
 from spawner.core import RequestSpawner
 from spawner.refusal import Refusal, StartFailed
 from tests.spawner.catalogues import catalogue
@@ -117,6 +119,20 @@ async def test_bad_saved_options_never_lock_anybody_out(handler: Any) -> None:
     )
     assert made.orm_spawner.user_options == request.options()
     assert made.feed.steps[0].text == made.notice
+
+
+async def test_the_form_is_made_beside_the_loop_which_others_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    render = form.render
+
+    def noted(*args: Any, **more: Any) -> str:
+        threads.append(threading.get_ident())
+        return render(*args, **more)
+
+    monkeypatch.setattr(form, "render", noted)
+    assert "<fieldset" in await spawner().render_form()
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 async def test_options_given_when_a_named_server_was_created_are_new() -> None:

@@ -61,6 +61,18 @@ async def test_limits_are_in_force_and_the_groups_go_with_the_session(ground: Gr
     assert [group for group in made if group.exists()] == []
 
 
+async def test_groups_can_be_entered_by_who_knows_them_and_listed_by_nobody(ground: Ground) -> None:
+    before = os.umask(0o077)  # as `armillary run` has it
+    try:
+        session = await ground.start(python(SLEEP), cpu=Decimal("0.5"), memory=512 * MIB)
+        await until(says(session, "up"))
+    finally:
+        os.umask(before)
+    made = groups(ground)
+    assert made
+    assert {oct(folder.stat().st_mode & 0o777) for group in made for folder in (group, group.parent)} == {"0o711"}
+
+
 async def test_a_memory_limit_is_known_as_the_cause(ground: Ground) -> None:
     session = await ground.start(python(EAT), memory=64 * MIB)
     assert await session.gone == -9

@@ -47,7 +47,7 @@ class DeviceDesk(Desk):
         self.given_back: list[str] = []
         self.names = {"toy": [simulated_uuid("toy", 0), simulated_uuid("toy", 1)], "a100": ["GPU-1"]}
 
-    async def reserve(self, wanted: Any, *, expires_in_s: float) -> Any:
+    async def reserve(self, wanted: Any, *, expires_in_s: float, person: Any = None) -> Any:
         taken = {uuid for held in self.held.values() for uuid in held.devices}
         free = [uuid for uuid in self.names.get(wanted.accelerator, []) if uuid not in taken]
         held = type(wanted)(**{**vars(wanted), "devices": tuple(free[: wanted.count])})

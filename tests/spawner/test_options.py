@@ -144,6 +144,16 @@ def test_saved_options_that_are_possible_are_kept_without_a_notice() -> None:
     assert (request.cpu, notice) == (Decimal(2), None)
 
 
+def test_none_is_none_again_where_an_accelerator_comes_first() -> None:
+    profiles = contents()["profiles"]
+    profiles["gpu"]["options"]["accelerator"] = ["t4", "none"]
+    made = catalogue(profiles=profiles)
+    first = parse({"profile": "gpu", "accelerator": "none"}, made, ANN, "kubernetes")
+    assert first.options()["accelerator"] == "none"
+    assert parse_saved(first.options(), made, ANN, "kubernetes") == (first, None)
+    assert first.accelerator is None
+
+
 def test_a_card_without_a_choice_of_how_many_can_be_started_again() -> None:
     profiles = contents()["profiles"]
     del profiles["gpu"]["options"]["count"]
@@ -237,7 +247,9 @@ KEYS = st.sampled_from(
 
 
 @given(
-    options=st.dictionaries(KEYS, JSON | st.sampled_from(["cpu", "gpu", "lab", "t4", "4Gi", "2", "large"]), max_size=6)
+    options=st.dictionaries(
+        KEYS, JSON | st.sampled_from(["cpu", "gpu", "lab", "t4", "none", "4Gi", "2", "large"]), max_size=6
+    )
 )
 def test_whatever_arrives_is_a_request_or_a_refusal(options: dict[str, Any]) -> None:
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from profiles.access import Person
 from spawner.capacity.availability import Availability
 from spawner.protocols import CapacityDesk
 from spawner.refusal import Refusal
@@ -31,7 +34,7 @@ class Desk:
     async def availability(self) -> Availability:
         return Availability(reservations=tuple(self.held.values()))
 
-    async def reserve(self, wanted: Reservation, *, expires_in_s: float) -> Reservation:
+    async def reserve(self, wanted: Reservation, *, expires_in_s: float, person: Person | None = None) -> Reservation:
         if self.full:
             raise Refusal("full", "All 2 T4 are in use: 2 by others.", status=409)
         assert expires_in_s > 0
@@ -113,3 +116,27 @@ async def test_a_reservation_without_a_start_is_a_mistake_of_ours() -> None:
     made.spawn_id = None
     with pytest.raises(ValueError, match="identity"):
         await made.reserve(ASKED, expires_in_s=60)
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_start_that_is_stopped_while_it_is_decided_about_holds_nothing_afterwards(full: bool) -> None:
+    """A decision is written in a thread, which goes on although nobody waits for it; and may have another name."""
+    desk, decided = Desk(full=full), asyncio.Event()
+    reserve = desk.reserve
+
+    async def late(wanted: Reservation, **more: Any) -> Reservation:
+        await decided.wait()
+        return await reserve(replace(wanted, id="granted before"), **more)
+
+    desk.reserve = late  # type: ignore[method-assign]
+    made = at(desk)
+    start = asyncio.create_task(made.reserve(ASKED, expires_in_s=60))
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    decided.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert desk.held == {}
+    assert made.reservation is None

@@ -1,0 +1,122 @@
+"""Three people and two cards on a whole site, real hub and real sessions: the third one's server starts by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.hub.site import Site, wait_for
+from tests.hub.web_world import PREFIX
+
+pytestmark = [pytest.mark.hub, pytest.mark.timeout(400)]
+
+CATALOGUE = """\
+images:
+  jupyterlab: {title: JupyterLab, local: {}}
+accelerators:
+  card: {title: Card, simulated: {count: 2}}
+profiles:
+  lab: {title: Lab, options: {image: [jupyterlab], accelerator: [none, card]}}
+"""
+PEOPLE = ("researcher-1", "researcher-2", "instructor")
+CARD = {"accelerator": "card"}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Site(catalogue=CATALOGUE).running() as running:
+        for name in PEOPLE:
+            running.login(name).close()
+        wait_for(lambda: counted(running), "the cards to be counted")
+        yield running
+
+
+def counted(site: Site) -> bool:
+    said = httpx.get(f"{site.url}{PREFIX}/health", timeout=30).json()
+    return bool(said["counts"]["fresh"])
+
+
+class Somebody:
+    """A person who uses the service by its API."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        token = site.api("POST", f"/users/{name}/tokens", json={"note": "test"}).json()["token"]
+        self.site = site
+        self.name = name
+        self.http = httpx.Client(
+            base_url=f"{site.url}{PREFIX}/api", headers={"Authorization": f"token {token}"}, timeout=60
+        )
+
+    def ask(self, **options: str) -> dict[str, Any]:
+        answer = self.http.post("/requests", json={"options": options or CARD})
+        assert answer.status_code == 202, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def ticket(self, ticket_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"/tickets/{ticket_id}").json()
+        return found
+
+    def ready(self) -> bool:
+        return bool(self.site.server(self.name).get("ready"))
+
+
+@pytest.fixture
+def people(site: Site) -> Iterator[list[Somebody]]:
+    found = [Somebody(site, name) for name in PEOPLE]
+    yield found
+    for one in found:
+        for ticket in one.http.get("/tickets").json()["tickets"]:
+            one.http.delete(f"/tickets/{ticket['id']}")
+        site.api("DELETE", f"/users/{one.name}/server")
+        one.http.close()
+    wait_for(lambda: not any(one.ready() for one in found), "all servers to be stopped")
+
+
+def test_the_third_waits_through_restarts_and_is_started_when_a_card_is_free(
+    site: Site, people: list[Somebody]
+) -> None:
+    first, second, third = people
+    assert first.ask()["state"] == "starting"
+    assert second.ask()["state"] == "starting"
+    wait_for(lambda: first.ready() and second.ready(), "two servers", 120)
+    said = third.ask()
+    assert (said["state"], said["ticket"]["place"]) == ("queued", 1)
+    ticket_id = said["ticket"]["id"]
+    site.restart_hub(signal.SIGKILL)
+    before = site.pid_of("service")
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: site.pid_of("service") != before and _answers(third), "another service", 120)
+    again = third.ticket(ticket_id)
+    assert (again["state"], again["place"]) == ("waiting", 1)
+    assert site.api("DELETE", f"/users/{first.name}/server").status_code in (202, 204)
+    wait_for(third.ready, "the third's server to start by itself", 120)
+    wait_for(lambda: third.ticket(ticket_id)["state"] == "ended", "its ticket to end")
+    assert third.ticket(ticket_id)["ended_as"] == "started"
+    assert site.server(third.name)["user_options"]["accelerator"] == "card"
+
+
+def test_at_the_hubs_own_door_one_gets_a_place_and_is_started_too(site: Site, people: list[Somebody]) -> None:
+    first, second, third = people
+    for one in (first, second):
+        assert site.api("POST", f"/users/{one.name}/server", json=CARD).status_code in (201, 202)
+    wait_for(lambda: first.ready() and second.ready(), "two servers", 120)
+    refused = site.api("POST", f"/users/{third.name}/server", json=CARD)
+    assert (refused.status_code, refused.headers["Armillary-Refusal"]) == (409, "queued")
+    assert "1st in line" in refused.json()["message"]
+    again = site.api("POST", f"/users/{third.name}/server", json=CARD)
+    assert again.headers["Armillary-Ticket"] == refused.headers["Armillary-Ticket"]
+    site.api("DELETE", f"/users/{second.name}/server")
+    wait_for(third.ready, "the third's server to start by itself", 120)
+
+
+def _answers(somebody: Somebody) -> bool:
+    try:
+        return somebody.http.get("/tickets").status_code == 200
+    except httpx.HTTPError:
+        return False
