@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generate import api, catalogue, commands, overrides, refusals, settings, traits
+from docs.generate import api, catalogue, commands, metrics, overrides, refusals, settings, traits
 
 __all__ = ["pages"]
 
@@ -15,6 +15,7 @@ def pages() -> dict[str, str]:
         "traits": traits.page(),
         "commands": commands.page(),
         "refusals": refusals.page(),
+        "metrics": metrics.page(),
         "overrides": overrides.page(),
         "api": api.page(),
     }

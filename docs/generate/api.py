@@ -11,6 +11,7 @@ from sqlalchemy import create_engine
 import profiles
 from docs.generate.markdown import code, table
 from hub.admission.desk import SqlDesk
+from hub.admission.hub_api import HubServers
 from hub.web.app import ServiceParts, create_app
 from hub.web.hub_access import HubAccess
 from hub.web.place import Place
@@ -32,14 +33,16 @@ def openapi() -> dict[str, Any]:
     """The OpenAPI document of this version; nothing is asked for it."""
     database = create_engine("sqlite://")
     catalogue = load(Path(profiles.__file__).parent / "catalogue.yaml")
+    hub = "https://hub.example.org/hub/api"
     parts = ServiceParts(
         place=Place("/", "https://hub.example.org"),
-        hub=HubAccess("https://hub.example.org/hub/api", ""),
+        hub=HubAccess(hub, ""),
         secret="",
         desk=SqlDesk(database, engine_kind="local", catalogue=catalogue, stale_after_s=15),
         database=database,
         catalogue=catalogue,
         engine="local",
+        servers=HubServers(hub, ""),
     )
     return create_app(parts).openapi()
 

@@ -7,9 +7,14 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from docs.generate.markdown import code, table
+from hub.quotas.budgets import Used
+from hub.quotas.check import Broken, breaks
+from hub.quotas.holdings import Holdings
+from hub.quotas.model import HEADS, Limit, Limits, parse_field
 
 __all__ = ["Code", "codes", "page"]
 
@@ -24,7 +29,7 @@ _INTRODUCTION = """\
 # Refusals and failures
 
 Every "no" has a short, stable code. It is sent as the header `Armillary-Refusal` and written to the log. `…` stands for
-a name or value.
+a name or value. The texts of limits (`quota-…`, `budget-spent`, `queue-full`) are examples.
 """
 
 
@@ -195,7 +200,24 @@ def codes() -> dict[str, list[Code]]:
             said = [re.sub("…+", DYNAMIC, text).strip() for text in call.texts]
             known = [text if text.strip(" .…") else _DEPENDS for text in said]
             entry.texts += [text for text in dict.fromkeys(known) if text not in entry.texts]
+    for broken in _limits():
+        entry = kinds["Refusal"].setdefault(broken.code, Code(broken.code, {"409"}))
+        entry.texts.append(broken.text)
     return {kind: sorted(found.values(), key=lambda one: one.name) for kind, found in kinds.items()}
+
+
+def _limits() -> Iterator[Broken]:
+    """Every limit, broken: their codes and texts are made by `hub.quotas.check`, from what is limited.
+
+    As an example of each, somebody who has all of a small limit asks for one more.
+    """
+    have = Holdings(1, Decimal(1), {}, 1000, 2**30, 1, 1)
+    for head in HEADS:
+        field = parse_field("hours:week" if head == "hours" else head)
+        value = Decimal(0) if head == "session_s" else max(have.amount(field), Decimal(1))
+        small = Limits({field: Limit(value, "default")})
+        used: Used = {("week", ""): 3600.0}
+        yield from breaks(small, have, used, have)
 
 
 def page() -> str:

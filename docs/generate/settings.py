@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from docs.generate.markdown import as_yaml, prose
-from docs.generate.types import of_field
+from docs.generate.markdown import as_yaml, code, prose, table
+from docs.generate.types import models_in, of_field
 from hub.settings import Settings
 from hub.settings.shape import section_of
 
@@ -74,12 +74,25 @@ def page() -> str:
         section = section_of(field.annotation)
         if section is not None:
             parts += [f"## {key}\n", prose(section.__doc__) + "\n", *map(_entry, settings(section, (key,)))]
+            parts += [_model(model) for setting in settings(section, (key,)) for model in _own(setting.field)]
     return "\n".join(parts)
 
 
+def _own(field: FieldInfo) -> list[type[BaseModel]]:
+    """The models of a setting's values that only settings have; the others are described with the catalogue."""
+    return [model for model in models_in(field.annotation) if model.__module__.startswith("hub.")]
+
+
+def _model(model: type[BaseModel]) -> str:
+    """What each value of a list says."""
+    rows = [(code(name), of_field(field), prose(field.description)) for name, field in model.model_fields.items()]
+    return f"### {model.__name__}\n\n{prose(model.__doc__)}\n\n{table(('Key', 'Type', 'Meaning'), rows)}"
+
+
 def _entry(setting: Setting) -> str:
-    # What a setting shares with the catalogue is described there.
-    kind = of_field(setting.field).replace("](#", "](catalogue.md#")
+    kind = of_field(setting.field)
+    if not _own(setting.field):
+        kind = kind.replace("](#", "](catalogue.md#")
     facts = [f"Type: {kind}" + (f", in {setting.unit}" if _is_number(setting) else "")]
     default = _default(setting)
     if default:
