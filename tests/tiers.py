@@ -27,12 +27,13 @@ RESULTS = ROOT / "test-results"
 
 @dataclass(frozen=True)
 class Tier:
-    """One tier: its commands, or a pytest marker; and what it needs beyond Python."""
+    """One tier: its commands, or a pytest marker; how many files of it run at once; and what it needs beyond Python."""
 
     name: str
     what: str
     commands: tuple[tuple[str, ...], ...] = ()
     missing: Callable[[], str | None] = lambda: None
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ TIERS = (
             (str(Path(sys.executable).parent / "lint-imports"),),
         ),
     ),
-    Tier("unit", "pure functions, tables, property tests, golden files"),
+    Tier("unit", "pure functions, tables, property tests, golden files", at_once=2),
     Tier("docs", "the documentation builds, warnings are errors", (_python("docs.build"),)),
     Tier("faults", "a scripted Kubernetes API that misbehaves"),
-    Tier("hub", "a real JupyterHub, proxy, OpenID provider and sessions", missing=_root_on_debian),
+    Tier("hub", "a real JupyterHub, proxy, OpenID provider and sessions", missing=_root_on_debian, at_once=2),
     Tier(
         "labextension",
         "the JupyterLab extension: types, unit tests, the wheel",
@@ -134,7 +135,9 @@ def _pytest(tier: Tier) -> Outcome:
     RESULTS.mkdir(exist_ok=True)
     report = RESULTS / f"{tier.name}.xml"
     report.unlink(missing_ok=True)
-    options = ("-m", tier.name, "-q", "-ra", "--durations=5", f"--junitxml={report}", "tests")
+    options = ["-m", tier.name, "-q", "-ra", "--durations=5", f"--junitxml={report}", "tests"]
+    if tier.at_once > 1:
+        options += ["-n", str(tier.at_once), "--dist", "loadfile"]  # a file's fixtures are made once
     status = subprocess.run(_python("pytest", *options), cwd=ROOT, check=False).returncode
     if not report.exists():
         return Outcome(tier.name, failed=1)

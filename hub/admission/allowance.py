@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from hub.quotas.check import YOU, Broken, check
 from hub.quotas.holdings import Held, Holdings
 from hub.quotas.subjects import group_of
 
-__all__ = ["Allowance", "Blocked", "whose"]
+__all__ = ["Allowance", "Blocked", "Delay", "whose"]
 
 _NONE = Bounds()
 
@@ -23,6 +24,13 @@ class Blocked(NamedTuple):
     broken: Broken
 
 
+class Delay(NamedTuple):
+    """The limit by which a start would keep back somebody in front, and until when it would (`inf`: nobody knows)."""
+
+    broken: Broken
+    until: float
+
+
 class _Planned(NamedTuple):
     """Somebody who charges an account with limits and starts at this moment; `start` None: at any moment."""
 
@@ -30,6 +38,15 @@ class _Planned(NamedTuple):
     end: float
     wanted: Waiting
 
+
+class _Sum(NamedTuple):
+    """What so many servers come to together."""
+
+    number: int
+    holdings: Holdings
+
+
+_NOTHING = _Sum(0, Holdings())
 
 Key = tuple[str, str | None, int, int | None, int | None, float]
 
@@ -44,6 +61,8 @@ class Allowance:
         self._end: dict[int, float] = {}
         self._later: dict[str, list[_Planned]] = {}
         self._verdicts: dict[Key, tuple[int, Broken | None]] = {}
+        self._sums_now: dict[str, _Sum] = {}
+        self._sums_later: dict[str, _Sum] = {}
 
     def bounds(self, wanted: Waiting) -> Bounds:
         """Return the limits of this one."""
@@ -69,37 +88,58 @@ class Allowance:
         self._of_account.setdefault(wanted.account, []).append(wanted)
         self._end[id(wanted)] = end
 
-    def later(self, wanted: Waiting, start: float | None, end: float) -> None:
+    def later(self, wanted: Waiting, start: float | None, lasts: float) -> None:
         """Note that this one is planned for a later moment, or must be able to start at any (None)."""
         if wanted.account.startswith("group:"):
+            end = inf if start is None else start + lasts
             self._later.setdefault(wanted.account, []).append(_Planned(start, end, wanted))
 
-    def delays(self, wanted: Waiting, end: float) -> Broken | None:
-        """Return the shared limit by which this one, if it started now, would keep somebody of the same account from
-        starting as planned, or now if a card came back early; None: none."""
+    def delays(self, wanted: Waiting, start: float, lasts: float) -> Delay | None:
+        """Return how this one, if it started at this moment, would by a shared limit keep somebody of the same account
+        from starting as planned, or now if a card came back early; None: nobody."""
         bounds = self.bounds(wanted)
-        if not bounds.shared:
+        later = self._later.get(wanted.account)
+        if not bounds.shared or not later or self._all_may(bounds, wanted):
             return None
-        for planned in self._later.get(wanted.account, ()):
-            if self.blocked(planned.wanted) is not None:
+        for planned in later:
+            if start >= planned.end or self.blocked(planned.wanted) is not None:
                 continue  # who is kept back by a limit holds nothing back
-            now = self._of_account.get(wanted.account, [])
-            broken = self._check(bounds, planned.wanted, Holdings.of([*now, wanted]), own=False)
-            if broken is None and (planned.start is None or planned.start < end):
-                broken = self._beside(bounds, planned, wanted)
+            broken, until = None, planned.end
+            if planned.start is None or planned.start < start + lasts:
+                broken = self._beside(bounds, planned, wanted, max(start, planned.start or start))
+            if broken is None and start <= self._standing.now:
+                broken, until = self._beside_now(bounds, planned, wanted), planned.start or planned.end
             if broken is not None:
-                return broken
+                return Delay(broken, until)
         return None
 
-    def _beside(self, bounds: Bounds, planned: _Planned, wanted: Waiting) -> Broken | None:
-        others = self._at(wanted.account, planned)
-        if self._check(bounds, planned.wanted, Holdings.of(others), own=False) is not None:
-            return None  # it would not start then anyway
-        return self._check(bounds, planned.wanted, Holdings.of([*others, wanted]), own=False)
+    def _all_may(self, bounds: Bounds, wanted: Waiting) -> bool:
+        """Whether all of this account, who hold something or are planned, may run at once beside it."""
+        account = wanted.account
+        held = self._sum(self._sums_now, account, self._of_account.get(account, []))
+        later = self._sum(self._sums_later, account, [one.wanted for one in self._later[account]])
+        return self._check(bounds, wanted, held + later, own=False) is None
 
-    def _at(self, account: str, planned: _Planned) -> list[Held]:
-        """Who holds something of this account when that one is planned to start."""
-        moment = self._standing.now if planned.start is None else planned.start
+    @staticmethod
+    def _sum(known: dict[str, _Sum], account: str, held: Sequence[Held]) -> Holdings:
+        """Add what is new to what was known: the lists only grow."""
+        found = known.get(account, _NOTHING)
+        if found.number != len(held):
+            found = known[account] = _Sum(len(held), found.holdings + Holdings.of(held[found.number :]))
+        return found.holdings
+
+    def _beside_now(self, bounds: Bounds, planned: _Planned, wanted: Waiting) -> Broken | None:
+        held = self._sum(self._sums_now, wanted.account, self._of_account.get(wanted.account, []))
+        return self._check(bounds, planned.wanted, held + Holdings.of([wanted]), own=False)
+
+    def _beside(self, bounds: Bounds, planned: _Planned, wanted: Waiting, moment: float) -> Broken | None:
+        others = Holdings.of(self._at(wanted.account, planned, moment))
+        if self._check(bounds, planned.wanted, others, own=False) is not None:
+            return None  # it would not run then anyway
+        return self._check(bounds, planned.wanted, others + Holdings.of([wanted]), own=False)
+
+    def _at(self, account: str, planned: _Planned, moment: float) -> list[Held]:
+        """Who else holds something of this account at this moment."""
         others = [
             other.wanted
             for other in self._later[account]

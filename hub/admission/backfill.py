@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Literal, NamedTuple
 
-from hub.admission.allowance import Allowance, Blocked
+from hub.admission.allowance import Allowance, Blocked, Delay
 from hub.admission.cards import Cards, cards_of
 from hub.admission.standing import Asked, Standing, Waiting
 from profiles.model import Catalogue, Engine
@@ -34,7 +34,8 @@ __all__ = ["Cause", "Planned", "plan", "plan_now"]
 Cause = Literal["", "full", "behind", "room", "limit", "own-limit", "group", "unknown", "login", "retry"]
 """Why somebody does not start now. `full`: fewer are free than it needs. `behind`: enough are free, but they are for
 those in front. `room`: no one node has it together. `limit`, `own-limit`: of the account, of the person. `group`: it
-would use up the account's limit before the planned start of one in front. `unknown`: what is free is not known.
+would use up the account's limit before the planned start of one in front; its own start is planned for when it would
+not, where that is known. `unknown`: what is free is not known.
 `login`: its owner has to log in. `retry`: a start failed, the next attempt comes later."""
 
 
@@ -112,7 +113,7 @@ class _Planner:
         """Plan the start of the next in line."""
         cards = self.cards_of(one.accelerator)
         planned = self._placed(one, cards)
-        if planned.cause in _PASSED_OVER:
+        if planned.start is None and planned.cause in _PASSED_OVER:
             cards.unsure = True  # it keeps its place, and takes it up when what keeps it back is over
         elif not planned.now:
             cards.in_front += 1
@@ -128,18 +129,40 @@ class _Planner:
             return Planned(None, False, "unknown")
         now = self._standing.now
         lasts = inf if one.session_s is None else one.session_s
-        if cards.state == "blind" or cards.limitless(one):
-            start: float | None = max(now, one.not_before)
-        elif cards.closed:
+        free_of_cards = cards.state == "blind" or cards.limitless(one)
+        if cards.closed and not free_of_cards:
             return Planned(None, False, "behind", False)
-        else:
-            start = cards.timeline.earliest(one.count, lasts, one.not_before)
+        start, delayed = self._first(one, None if free_of_cards else cards, lasts)
+        if delayed is not None and start is None:
+            return Planned(None, False, "group", False, Blocked(False, delayed.broken))
         if start is not None and start <= now:
             return self._now(one, cards, lasts)
         planned = self._unforeseen(one, cards) if start is None else self._later(one, cards, start, lasts)
         if start is not None or (self._has_waited_long(one) and cards.possible(one)):
-            self._allowance.later(one, start, (now if start is None else start) + lasts)
+            self._allowance.later(one, start, lasts)
+        if delayed is not None and planned.cause != "retry" and (free_of_cards or cards.free >= one.count):
+            return planned._replace(cause="group", limit=Blocked(False, delayed.broken))
         return planned
+
+    def _first(self, one: Waiting, cards: Cards | None, lasts: float) -> tuple[float | None, Delay | None]:
+        """Return the first moment at which enough is free and nobody of the account in front is delayed; and who was.
+
+        Whether a card is free now makes no difference to who is kept back for others of its account: else it would
+        hold back those behind it as soon as somebody took that card.
+        """
+        start, delayed = self._earliest(one, cards, lasts, one.not_before), None
+        while start is not None:
+            found = self._allowance.delays(one, start, lasts)
+            if found is None:
+                return start, delayed
+            delayed = found
+            start = None if found.until == inf else self._earliest(one, cards, lasts, found.until)
+        return None, delayed or self._allowance.delays(one, self._standing.now, lasts)
+
+    def _earliest(self, one: Waiting, cards: Cards | None, lasts: float, not_before: float) -> float | None:
+        if cards is None:
+            return max(self._standing.now, not_before)
+        return cards.timeline.earliest(one.count, lasts, not_before)
 
     def _now(self, one: Waiting, cards: Cards, lasts: float) -> Planned:
         now = self._standing.now
@@ -148,9 +171,6 @@ class _Planner:
         if not cards.fits(one):
             self._wait_for_room(one, cards)
             return Planned(None, False, "room", False)
-        delayed = self._allowance.delays(one, now + lasts)
-        if delayed is not None:
-            return Planned(None, False, "group", False, Blocked(False, delayed))
         if not cards.limitless(one) and cards.state == "counted":
             cards.timeline.take(now, lasts, one.count)
         cards.start(one)

@@ -27,7 +27,7 @@ def why(one: Waiting, planned: Planned, standing: Standing, catalogue: Catalogue
         case "limit" | "own-limit" if planned.limit is not None:
             return f"{planned.limit.broken.why} You keep your place; others pass until there is room."
         case "group" if planned.limit is not None:
-            return f"{planned.limit.broken.why} Somebody of the account who comes before you needs what is left of it."
+            return f"{planned.limit.broken.why} Somebody of your group who comes before you needs what is left of it."
         case "retry":
             return "The last attempt to start it failed. The next one follows soon."
         case "room":
@@ -46,7 +46,8 @@ def estimated(one: Waiting, planned: Planned, standing: Standing) -> Estimate:
         return Estimate(planned.start, "")
     if planned.cause == "retry":
         return Estimate(planned.start, "when it is tried again")
-    because = "when a session's time limit ends"
+    in_group = planned.cause == "group"
+    because = "after somebody of your group who comes before you" if in_group else "when a session's time limit ends"
     if not planned.firm or (
         one.count > 1 and standing.availability.snapshot is not None and _many_nodes(one, standing)
     ):

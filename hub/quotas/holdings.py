@@ -69,6 +69,20 @@ class Holdings:
                 kinds[one.accelerator] += one.count
         return cls(servers, share, MappingProxyType(dict(kinds)), cpu_m, memory, queued, jobs)
 
+    def __add__(self, other: Holdings) -> Holdings:
+        """Return both together."""
+        kinds = Counter(self.by_kind)
+        kinds.update(other.by_kind)
+        return Holdings(
+            self.servers + other.servers,
+            self.share + other.share,
+            MappingProxyType(dict(kinds)),
+            self.cpu_m + other.cpu_m,
+            self.memory + other.memory,
+            self.queued + other.queued,
+            self.jobs + other.jobs,
+        )
+
     def amount(self, limit: Field) -> Decimal:
         """Return how much there is of what this field limits, in its unit; of hours and session length there is none
         at one moment: 0."""

@@ -228,6 +228,31 @@ def test_nobody_uses_up_a_groups_limit_that_somebody_of_the_group_in_front_is_pl
         assert found["second"].cause == cause
 
 
+def test_who_is_kept_back_for_one_of_the_group_is_planned_for_when_that_one_has_started() -> None:
+    """Else it would hold nothing now, and get in front of those behind it as soon as somebody took the free card."""
+    a = Bounds(shared=limits("group:a", servers=3))
+    first = ticket("first", count=2, account="group:a", session_s=5 * MINUTE)
+    second = ticket("second", account="group:a")
+    third = ticket("third", count=2, account="group:a")
+    running = [held("h0", account="group:a"), held("h1", account="group:a"), held("h2", account="group:b")]
+    known = standing(
+        machine(running, devices={"t4": 4}),
+        bounds={(one.user, "group:a"): a for one in (first, second, third)},
+        ends={"h0": NOW + MINUTE, "h1": None, "h2": NOW + MINUTE},
+    )
+    found = plan([first, second, third, ticket("other", account="group:b")], known, CATALOGUE, "local")
+    assert {name: (one.start and (one.start - NOW) / MINUTE, one.cause) for name, one in found.items()} == {
+        "first": (1, "full"),
+        "second": (1, "group"),
+        "third": (6, "full"),
+        "other": (None, "behind"),
+    }
+    taken = replace(known, availability=machine([*running, held("late", session_s=MINUTE)], devices={"t4": 4}))
+    taken = replace(taken, ends={**known.ends, "late": NOW + MINUTE})
+    after = plan([first, second, third], taken, CATALOGUE, "local")
+    assert [after[name].start for name in after] == [found[name].start for name in after]
+
+
 def test_a_persons_own_limit_keeps_back_that_person_only() -> None:
     one = Bounds(own=limits(accelerators=1))
     mine = [ticket("m1", user="ann", rank=NOW - 60), ticket("m2", user="ann", rank=NOW - 50)]

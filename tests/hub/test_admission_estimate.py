@@ -110,6 +110,19 @@ def test_behind_somebody_whose_start_is_not_known_it_is_the_earliest() -> None:
     assert said(known) == "about 30 minutes, at the earliest, when a session's time limit ends"
 
 
+def test_behind_somebody_of_the_group_who_needs_what_is_left_of_its_limit_it_is_after_that_one() -> None:
+    two = {(name, "group:cms"): Bounds(shared=limits("group:cms", servers=2)) for name in ("first", "t")}
+    first = ticket("first", count=2, account="group:cms", rank=NOW - 60, session_s=10 * MINUTE)
+    running = [held("mate", account="group:cms"), held("other")]
+    known = standing(
+        machine(running, devices={"t4": 3, "slice": 1}),
+        *(first, ticket("t", "slice", account="group:cms")),
+        bounds=two,
+        ends={"other": NOW + 10 * MINUTE},
+    )
+    assert said(known) == "about 20 minutes, after somebody of your group who comes before you"
+
+
 def test_several_cards_of_several_nodes_are_promised_at_the_earliest_only() -> None:
     known = standing(
         cluster(FULL, fits_empty=(Fit(1, 64_000, GIB), Fit(1, 32_000, 2 * GIB))),
