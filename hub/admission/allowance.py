@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -51,13 +51,25 @@ _NOTHING = _Sum(0, Holdings())
 Key = tuple[str, str | None, int, int | None, int | None, float]
 
 
+class _Growing(dict[str, list[Held]]):
+    """What each has, copied when it is first asked for: few are asked for, and the lists grow."""
+
+    def __init__(self, known: Mapping[str, Sequence[Held]]) -> None:
+        super().__init__()
+        self._known = known
+
+    def __missing__(self, who: str) -> list[Held]:
+        found = self[who] = [*self._known.get(who, ())]
+        return found
+
+
 class Allowance:
     """Who holds how much under which limit. Grows as tickets are planned to start now."""
 
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
-        self._of_user: dict[str, list[Held]] = {user: [*held] for user, held in standing.held_by_user.items()}
-        self._of_account: dict[str, list[Held]] = {who: [*held] for who, held in standing.held_by_account.items()}
+        self._of_user = _Growing(standing.held_by_user)
+        self._of_account = _Growing(standing.held_by_account)
         self._end: dict[int, float] = {}
         self._later: dict[str, list[_Planned]] = {}
         self._verdicts: dict[Key, tuple[int, Broken | None]] = {}
@@ -76,7 +88,7 @@ class Allowance:
             if broken is not None:
                 return Blocked(False, broken)
         if bounds.own:
-            held = Holdings.of(self._held(self._of_user.get(wanted.user, []), wanted))
+            held = Holdings.of(self._held(self._of_user[wanted.user], wanted))
             broken = self._check(bounds, wanted, held, own=True)
             if broken is not None:
                 return Blocked(True, broken)
@@ -84,8 +96,8 @@ class Allowance:
 
     def start(self, wanted: Waiting, end: float) -> None:
         """Note that this one starts now and lasts until then (`inf`: nobody knows)."""
-        self._of_user.setdefault(wanted.user, []).append(wanted)
-        self._of_account.setdefault(wanted.account, []).append(wanted)
+        self._of_user[wanted.user].append(wanted)
+        self._of_account[wanted.account].append(wanted)
         self._end[id(wanted)] = end
 
     def later(self, wanted: Waiting, start: float | None, lasts: float) -> None:
@@ -116,7 +128,7 @@ class Allowance:
     def _all_may(self, bounds: Bounds, wanted: Waiting) -> bool:
         """Whether all of this account, who hold something or are planned, may run at once beside it."""
         account = wanted.account
-        held = self._sum(self._sums_now, account, self._of_account.get(account, []))
+        held = self._sum(self._sums_now, account, self._of_account[account])
         later = self._sum(self._sums_later, account, [one.wanted for one in self._later[account]])
         return self._check(bounds, wanted, held + later, own=False) is None
 
@@ -129,7 +141,7 @@ class Allowance:
         return found.holdings
 
     def _beside_now(self, bounds: Bounds, planned: _Planned, wanted: Waiting) -> Broken | None:
-        held = self._sum(self._sums_now, wanted.account, self._of_account.get(wanted.account, []))
+        held = self._sum(self._sums_now, wanted.account, self._of_account[wanted.account])
         return self._check(bounds, planned.wanted, held + Holdings.of([wanted]), own=False)
 
     def _beside(self, bounds: Bounds, planned: _Planned, wanted: Waiting, moment: float) -> Broken | None:
@@ -145,7 +157,7 @@ class Allowance:
             for other in self._later[account]
             if other is not planned and (other.start is None or other.start <= moment) and other.end > moment
         ]
-        return [one for one in self._of_account.get(account, ()) if self._ends(one) > moment] + others
+        return [one for one in self._of_account[account] if self._ends(one) > moment] + others
 
     def _ends(self, one: Held) -> float:
         known = self._end.get(id(one))
@@ -156,7 +168,7 @@ class Allowance:
 
     def _shared(self, bounds: Bounds, wanted: Waiting) -> Broken | None:
         """All who charge one account and ask for the same get the same answer until one of them starts."""
-        holders = self._of_account.get(wanted.account, [])
+        holders = self._of_account[wanted.account]
         if wanted.replaces is not None:
             return self._check(bounds, wanted, Holdings.of(self._held(holders, wanted)), own=False)
         key = (wanted.account, wanted.accelerator, wanted.count, wanted.cpu_m, wanted.memory, wanted.share)

@@ -17,7 +17,7 @@ from hub.admission.decide import Admitted, Queued, limited, refuse_without_slot
 from hub.admission.order import keeps_place
 from hub.admission.outcome import SEEN_TO_S, give_back
 from hub.admission.standing import Asked, Standing
-from hub.admission.store import Store
+from hub.admission.store import Charged, Store
 from hub.admission.tickets import Ticket
 from profiles.access import Person
 from spawner.refusal import Refusal
@@ -86,24 +86,24 @@ def begin(
     mine = reservations.of_server(connection, wanted.user, wanted.server)
     for one in mine:
         if one.state == "granted" and same_request(one, wanted):
-            store.account(connection, person, one.account)  # who queued for a group may have left it meanwhile
+            store.charged(connection, person, one.account)  # who queued for a group may have left it meanwhile
             begun = replace(one, state="begun", cpu_m=wanted.cpu_m, memory=wanted.memory)
             reservations.begin(connection, begun, expires_in_s=expires_in_s)
             return begun
-    account = store.account(connection, person, wanted.account)
-    asked = store.rules.asked(wanted, account)
+    charged = store.charged(connection, person, wanted.account)
+    asked = store.rules.asked(wanted, charged.account)
     # What an earlier start of this server may still hold is about to end: it counts as held, but not against its owner.
     asked = replace(asked, replaces=mine[-1].id if mine else None)
     ticket = tickets.of_server(connection, wanted.user, wanted.server)
     if ticket is not None and ticket.state == "waiting" and same_request(ticket, asked):
         return _still_waits(connection, store, ticket)
-    asked, answer, _ = _decided(connection, store, asked, ticket)
+    asked, answer, standing = _decided(connection, store, charged, asked, ticket)
     for one in mine:
         give_back(connection, one.id, "changed")
     ours = ticket is not None and ticket.state == "starting" and same_request(ticket, asked)
     if isinstance(answer, Admitted):
         begun = replace(answer.reservation, state="begun", ticket=ticket.id if ours and ticket else None)
-        _hold(connection, store, begun, expires_in_s)
+        _hold(connection, store, begun, expires_in_s, standing.now)
         if ours and ticket is not None:
             tickets.restarted(connection, ticket.id, begun.id)
         elif ticket is not None:
@@ -126,15 +126,15 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         being started.
     """
     wanted = wish.wanted
-    account = store.account(connection, wish.person, wanted.account)
-    asked = replace(store.rules.asked(wanted, account), may_wait=wish.may_wait, replaces=wish.replaces)
+    charged = store.charged(connection, wish.person, wanted.account)
+    asked = replace(store.rules.asked(wanted, charged.account), may_wait=wish.may_wait, replaces=wish.replaces)
     ticket = tickets.of_server(connection, wanted.user, wanted.server)
     if ticket is not None and same_request(ticket, asked):
         if ticket.state == "starting":
             return Starts(ticket, new=False)
         return _still_waits(connection, store, ticket)
     _refuse_what_runs(connection, ticket, wish)
-    asked, answer, standing = _decided(connection, store, asked, ticket)
+    asked, answer, standing = _decided(connection, store, charged, asked, ticket)
     new = replace(_ticket(asked, wish.ticket_id, answer), notify=wish.notify, replaces=wish.replaces)
     slot = isinstance(answer, Admitted) and _slot_free(connection, store)
     if isinstance(answer, Admitted) and not slot:
@@ -143,7 +143,7 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         if ticket is not None:
             tickets.end(connection, ticket.id, "left", _INSTEAD)
         held = replace(answer.reservation, ticket=new.id)
-        _hold(connection, store, held, store.rules.queue.reservation_s)
+        _hold(connection, store, held, store.rules.queue.reservation_s, standing.now)
         starting = replace(new, state="starting", spawn_id=held.id)
         return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S), new=True)
     queued = answer if isinstance(answer, Queued) else None
@@ -158,9 +158,9 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     Refusal
         As for a new request; the ticket stays as it was.
     """
-    account = store.account(connection, wish.person, wish.wanted.account)
-    asked = replace(store.rules.asked(wish.wanted, account), replaces=ticket.replaces)
-    asked, answer, _ = _decided(connection, store, asked, ticket)
+    charged = store.charged(connection, wish.person, wish.wanted.account)
+    asked = replace(store.rules.asked(wish.wanted, charged.account), replaces=ticket.replaces)
+    asked, answer, _ = _decided(connection, store, charged, asked, ticket)
     new = replace(_ticket(asked, ticket.id, answer), notify=wish.notify, replaces=ticket.replaces)
     stored = _stored(connection, ticket, asked, new)
     return Waits(stored, store.place(connection, stored))
@@ -202,14 +202,14 @@ def _refuse_what_runs(connection: Connection, ticket: Ticket | None, wish: Wish)
 
 
 def _decided(
-    connection: Connection, store: Store, asked: Asked, ticket: Ticket | None
+    connection: Connection, store: Store, charged: Charged, asked: Asked, ticket: Ticket | None
 ) -> tuple[Asked, Admitted | Queued, Standing]:
     """Decide about something new; a ticket for the same server is what it takes the place of.
 
     Return it with the time that limits leave it, the answer, and on what that was made. Where it would keep the
     ticket's place it is decided there, and nobody who asked in between is passed by it.
     """
-    standing = store.standing(connection, account=asked.account, without=ticket.id if ticket is not None else "")
+    standing = store.standing(connection, charged=charged, without=ticket.id if ticket is not None else "")
     asked = limited(asked, standing)
     if ticket is not None and keeps_place(ticket, asked):
         asked = replace(asked, rank=ticket.rank, priority=ticket.priority)
@@ -229,8 +229,9 @@ def _stored(connection: Connection, ticket: Ticket | None, asked: Asked, new: Ti
     return tickets.insert(connection, new)
 
 
-def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s: float) -> None:
-    reservations.insert(connection, held, expires_in_s=expires_in_s, image=store.rules.image_of(held))
+def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s: float, now: float) -> None:
+    image = store.rules.image_of(held)
+    reservations.insert(connection, held, expires_in_s=expires_in_s, image=image, now=now)
 
 
 def _slot_free(connection: Connection, store: Store) -> bool:

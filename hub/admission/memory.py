@@ -10,10 +10,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sqlalchemy import Connection
 
 from hub.admission import reservations, tickets
+from hub.admission.standing import Holders
 from hub.admission.tickets import Ticket
 from hub.db import journal
 from hub.db.journal import Entry
@@ -28,7 +30,8 @@ class Known:
     """All that is held, all who wait and when sessions end, as of one entry of the journal; None: as of none.
 
     `held` are the reservations, the oldest first, and `granted_at` says since when; `waiting` those first who have the
-    highest priority and the lowest rank; `ends` is as `hub.idle.sessions.ends` tells. All are by id.
+    highest priority and the lowest rank; `ends` is as `hub.idle.sessions.ends` tells. All are by id. `holders` are
+    those of `held`, and `reservations` is all of it, the oldest first.
     """
 
     entry: Entry | None = None
@@ -36,10 +39,11 @@ class Known:
     granted_at: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, Ticket] = field(default_factory=dict)
     ends: Mapping[str, float] = field(default_factory=dict)
+    holders: Holders = field(default_factory=Holders)
 
-    @property
+    @cached_property
     def reservations(self) -> tuple[Reservation, ...]:
-        """Every reservation, the oldest first."""
+        """All that is held, the oldest first."""
         return tuple(self.held.values())
 
 
@@ -68,7 +72,8 @@ class Memory:
 def _everything(connection: Connection) -> Known:
     held, granted_at = _by_age(reservations.granted(connection))
     waiting = {one.id: one for one in tickets.waiting(connection)}
-    return Known(journal.newest(connection), held, granted_at, waiting, sessions.ends(connection))
+    ends = sessions.ends(connection)
+    return Known(journal.newest(connection), held, granted_at, waiting, ends, Holders.of(held.values()))
 
 
 def _changed(connection: Connection, known: Known, entries: list[Entry]) -> Known:
@@ -79,9 +84,11 @@ def _changed(connection: Connection, known: Known, entries: list[Entry]) -> Know
         named[subject].add(id)
         if not gone:
             there[subject].add(id)
-    held, granted_at, waiting, ends = known.held, known.granted_at, known.waiting, known.ends
+    held, granted_at, waiting, ends, holders = known.held, known.granted_at, known.waiting, known.ends, known.holders
     if "reservations" in named:
         fresh = reservations.granted(connection, there["reservations"])
+        before = [held[id] for id in named["reservations"] if id in held]
+        holders = holders.changed(before, [one for _, one in fresh.values()])
         held, granted_at = _with(held, granted_at, named["reservations"], fresh)
     if "tickets" in named:
         kept = [one for id, one in waiting.items() if id not in named["tickets"]]
@@ -90,7 +97,7 @@ def _changed(connection: Connection, known: Known, entries: list[Entry]) -> Know
     if "sessions" in named:
         kept_ends = {id: end for id, end in ends.items() if id not in named["sessions"]}
         ends = {**kept_ends, **sessions.ends(connection, there["sessions"])}
-    return Known(entries[-1], held, granted_at, waiting, ends)
+    return Known(entries[-1], held, granted_at, waiting, ends, holders)
 
 
 _Granted = Mapping[str, tuple[float, Reservation]]

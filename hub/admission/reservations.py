@@ -82,13 +82,17 @@ def of_server(connection: Connection, user: str, server: str) -> tuple[Reservati
     return tuple(_reservation(row) for row in connection.execute(_OF_SERVER, {"user": user, "named": server}))
 
 
-def insert(connection: Connection, held: Reservation, *, expires_in_s: float, image: str = "") -> None:
+def insert(
+    connection: Connection, held: Reservation, *, expires_in_s: float, image: str = "", now: float | None = None
+) -> None:
     """Hold this; unless it is seen before, it expires after so many seconds of the database's clock.
 
     Parameters
     ----------
     image
         Reference of the image that it will run, for the ledger.
+    now
+        By the database's clock, where the caller has asked for it in this transaction.
     """
     values = {
         "id": held.id,
@@ -110,7 +114,7 @@ def insert(connection: Connection, held: Reservation, *, expires_in_s: float, im
         "expires_in_s": expires_in_s,
     }
     connection.execute(_INSERT, values)
-    ledger.open(connection, held, image)
+    ledger.open(connection, held, image, now=now)
 
 
 def begin(connection: Connection, held: Reservation, *, expires_in_s: float) -> None:

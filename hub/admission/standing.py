@@ -17,7 +17,7 @@ from hub.quotas.model import Limits
 from spawner.capacity.availability import Availability
 from spawner.reservation import Reservation
 
-__all__ = ["PATIENCE_S", "Asked", "Bounds", "Standing", "Waiting"]
+__all__ = ["PATIENCE_S", "Asked", "Bounds", "Holders", "Standing", "Waiting"]
 
 PATIENCE_S = 1800.0
 """How long somebody whose start cannot be foreseen is passed by those who fit; see `hub.admission.backfill`."""
@@ -151,6 +151,27 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class Holders:
+    """Who holds what, by person and by the account that is charged."""
+
+    by_user: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
+    by_account: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, held: Iterable[Reservation]) -> Holders:
+        """Return who holds these."""
+        return cls().changed((), held)
+
+    def changed(self, gone: Iterable[Reservation], new: Iterable[Reservation]) -> Holders:
+        """Return the same without some and with others: cheap where most stay as they are."""
+        gone, new = tuple(gone), tuple(new)
+        return Holders(
+            _changed(self.by_user, gone, new, lambda one: one.user),
+            _changed(self.by_account, gone, new, lambda one: one.account),
+        )
+
+
+@dataclass(frozen=True)
 class Standing:
     """Everything that a decision is made from, at one moment.
 
@@ -176,6 +197,8 @@ class Standing:
         Weights of accounts other than 1.
     patience_s
         How long those whose start cannot be foreseen are passed by others.
+    holders
+        Who holds what, where that is known already; it is that of `availability`.
     titles, renews
         For texts: what accelerators are called, and when windows renew, as `hub.quotas.check.check` takes them.
     """
@@ -189,6 +212,7 @@ class Standing:
     fair: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     patience_s: float = PATIENCE_S
+    holders: Holders | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     renews: Mapping[str, str] = field(default_factory=dict)
 
@@ -197,15 +221,19 @@ class Standing:
         """Every reservation that is held."""
         return self.availability.reservations
 
-    @cached_property
+    @property
     def held_by_account(self) -> Mapping[str, Sequence[Reservation]]:
         """What each account holds."""
-        return _by(self.held, lambda one: one.account)
+        return self._holders.by_account
 
-    @cached_property
+    @property
     def held_by_user(self) -> Mapping[str, Sequence[Reservation]]:
         """What each person holds."""
-        return _by(self.held, lambda one: one.user)
+        return self._holders.by_user
+
+    @cached_property
+    def _holders(self) -> Holders:
+        return Holders.of(self.held) if self.holders is None else self.holders
 
     def ends_at(self, held: Reservation) -> float | None:
         """Return when this one's cards come back by a limit; None: nobody knows."""
@@ -214,8 +242,19 @@ class Standing:
         return None if held.session_s is None else self.now + held.session_s
 
 
-def _by(held: Iterable[Reservation], whose: Callable[[Reservation], str]) -> dict[str, list[Reservation]]:
-    found: defaultdict[str, list[Reservation]] = defaultdict(list)
-    for one in held:
-        found[whose(one)].append(one)
-    return dict(found)
+def _changed(
+    known: Mapping[str, Sequence[Reservation]],
+    gone: Sequence[Reservation],
+    new: Sequence[Reservation],
+    whose: Callable[[Reservation], str],
+) -> dict[str, Sequence[Reservation]]:
+    found = dict(known)
+    lost = {one.id for one in gone}
+    for who in {whose(one) for one in gone}:
+        found[who] = [one for one in found.get(who, ()) if one.id not in lost]
+    added: defaultdict[str, list[Reservation]] = defaultdict(list)
+    for one in new:
+        added[whose(one)].append(one)
+    for who, theirs in added.items():
+        found[who] = [*found.get(who, ()), *theirs]
+    return {who: theirs for who, theirs in found.items() if theirs} if gone else found

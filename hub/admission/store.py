@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, select
 
@@ -38,10 +38,11 @@ from spawner.capacity.grant import grant
 from spawner.occupied import share_of
 from spawner.reservation import Reservation
 
-__all__ = ["Rules", "Store"]
+__all__ = ["Charged", "Rules", "Store"]
 
 T = TypeVar("T")
 
+_NOW = select(Now())
 _QUEUED = Field("queued")
 _ASKED_AT_ONCE = 200
 """Subjects in one statement; databases limit how many values it may carry."""
@@ -89,6 +90,17 @@ class Rules:
         return str(known.reference or "") if known is not None else ""
 
 
+class Charged(NamedTuple):
+    """The account that a request is charged to, and the limits of these subjects, by which that was found."""
+
+    account: str = ""
+    subjects: frozenset[str] = frozenset()
+    quotas: Quotas = Quotas()
+
+
+_NOBODY = Charged()
+
+
 class Store:
     """Reads standings and decides; for several threads. Its functions are for a transaction of the caller's.
 
@@ -107,7 +119,7 @@ class Store:
         """Return what is known of what is free."""
         return self._view.of(connection, self._memory.look(connection).reservations)
 
-    def account(self, connection: Connection, person: Person, asked: str) -> str:
+    def charged(self, connection: Connection, person: Person, asked: str) -> Charged:
         """Return the account that this person's request is charged to.
 
         Raises
@@ -115,35 +127,33 @@ class Store:
         Refusal
             `account`: they may not charge that one.
         """
-        mine = quotas_store.load(connection, subjects_of(person.name, person.groups))
-        return account_for(person, mine, self.rules.quotas.accounts, asked or None)
+        subjects = frozenset(subjects_of(person.name, person.groups))
+        mine = quotas_store.load(connection, subjects)
+        return Charged(account_for(person, mine, self.rules.quotas.accounts, asked or None), subjects, mine)
 
-    def standing(self, connection: Connection, *, account: str = "", without: str = "") -> Standing:
+    def standing(self, connection: Connection, *, charged: Charged = _NOBODY, without: str = "") -> Standing:
         """Return how everything stands now.
 
         Parameters
         ----------
-        account
+        charged
             That of a request that has no ticket yet.
         without
             Leave out this ticket.
         """
-        now = float(connection.scalar(select(Now())) or 0.0)
-        settings = self.rules.quotas
+        now = float(connection.scalar(_NOW) or 0.0)
         known = self._memory.look(connection)
         waiting = tuple(one for one in known.waiting.values() if one.id != without)
-        accounts = {one.account for one in waiting} | ({account} if account else set())
-        # Where nobody waits there is no order that use could decide.
-        used = sums.decayed(connection, settings.half_life_days * _DAY_S, accounts) if waiting else {}
         return Standing(
             now=now,
             availability=self._view.of(connection, known.reservations),
             tickets=waiting,
             ends=known.ends,
             granted_at=known.granted_at,
-            bounds=_BoundsOf(connection, self.rules, waiting, now),
-            fair={account: seconds / settings.weights.get(account, 1.0) for account, seconds in used.items()},
-            weights=settings.weights,
+            bounds=_BoundsOf(connection, self.rules, waiting, now, charged),
+            fair=_FairOf(connection, self.rules, {one.account for one in waiting} | ({charged.account} - {""})),
+            weights=self.rules.quotas.weights,
+            holders=known.holders,
             titles=self.rules.titles,
         )
 
@@ -176,17 +186,48 @@ class Store:
         return self.queue(self.standing(connection)).get(ticket.id)
 
 
+class _FairOf(Mapping[str, float]):
+    """What these accounts used lately, decayed, over their weights; read when it is first asked for, since many
+    decisions do not depend on the order of those who wait."""
+
+    def __init__(self, connection: Connection, rules: Rules, accounts: Collection[str]) -> None:
+        self._connection = connection
+        self._rules = rules
+        self._accounts = accounts
+
+    @cached_property
+    def _found(self) -> Mapping[str, float]:
+        if len(self._accounts) < 2:
+            return {}  # nobody whose order it could decide
+        settings = self._rules.quotas
+        asked = partial(sums.decayed, half_life_s=settings.half_life_days * _DAY_S, accounts=self._accounts)
+        used = _read(self._connection, asked)
+        return {account: seconds / settings.weights.get(account, 1.0) for account, seconds in used.items()}
+
+    def __getitem__(self, account: str) -> float:
+        return self._found[account]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
 class _BoundsOf(Mapping[tuple[str, str], Bounds]):
     """The limits of those who are looked up: the asker's first, then of all who wait for the same account, then of all.
 
     What is looked up after the transaction (the place of a new ticket) is read in one of its own.
     """
 
-    def __init__(self, connection: Connection, rules: Rules, waiting: Sequence[Ticket], now: float) -> None:
+    def __init__(
+        self, connection: Connection, rules: Rules, waiting: Sequence[Ticket], now: float, charged: Charged
+    ) -> None:
         self._connection = connection
         self._rules = rules
         self._waiting = waiting
         self._now = now
+        self._charged = charged
         self._found: dict[tuple[str, str], Bounds] = {}
 
     def __getitem__(self, key: tuple[str, str]) -> Bounds:
@@ -207,7 +248,10 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
 
     def _look_up(self, keys: Sequence[tuple[str, str]]) -> None:
         needed = {subject for user, account in keys for subject in subjects_of(user, _groups(account))}
-        quotas = self._read(lambda connection: quotas_store.load(connection, needed))
+        if needed <= self._charged.subjects:
+            quotas = self._charged.quotas
+        else:
+            quotas = _read(self._connection, lambda connection: quotas_store.load(connection, needed))
         limits = {key: (self._own(quotas, *key), shared_limits(quotas, key[1])) for key in keys}
         windows: defaultdict[str, set[Window]] = defaultdict(set)
         for (user, account), (own, shared) in limits.items():
@@ -232,14 +276,16 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
         for start in range(0, len(names), _ASKED_AT_ONCE):
             some = names[start : start + _ASKED_AT_ONCE]
             asked = sorted({window for name in some for window in windows[name]})
-            used = self._read(partial(sums.used_by_each, subjects=some, windows=asked, zone=zone, now=self._now))
+            used = _read(
+                self._connection, partial(sums.used_by_each, subjects=some, windows=asked, zone=zone, now=self._now)
+            )
             found.update({name: {**one} for name, one in used.items()})
         return found
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        if self._connection.closed:
-            return read(self._connection.engine, work)
-        return work(self._connection)
+
+def _read(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Read in this transaction, or in one of its own where that is over."""
+    return read(connection.engine, work) if connection.closed else work(connection)
 
 
 def _groups(account: str) -> tuple[str, ...]:

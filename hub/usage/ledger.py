@@ -84,15 +84,17 @@ class OpenRow(NamedTuple):
     beat_at: float
 
 
-def open(connection: Connection, held: Reservation, image: str = "") -> bool:
+def open(connection: Connection, held: Reservation, image: str = "", *, now: float | None = None) -> bool:
     """Begin to charge for what is held; return whether there was no such row yet. Opening twice is opening once.
 
     Parameters
     ----------
     image
         Reference of the image that it will run.
+    now
+        By the database's clock, where the caller has asked for it in this transaction.
     """
-    now = _now(connection)
+    now = _now(connection) if now is None else now
     values = {
         "id": held.id,
         "user_name": held.user,

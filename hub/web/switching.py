@@ -211,9 +211,10 @@ def _foreseen(connection: Connection, queue: Queue, wishes: Mapping[str, Wish]) 
     found: dict[str, dict[str, str]] = {}
     for key, wish in wishes.items():
         try:
-            account = store.account(connection, wish.person, wish.wanted.account)
-            standing = store.standing(connection, account=account)
-            answer = store.decide(replace(store.rules.asked(wish.wanted, account), replaces=wish.replaces), standing)
+            charged = store.charged(connection, wish.person, wish.wanted.account)
+            standing = store.standing(connection, charged=charged)
+            asked = replace(store.rules.asked(wish.wanted, charged.account), replaces=wish.replaces)
+            answer = store.decide(asked, standing)
         except Refusal as refusal:
             found[key] = {"refused": refusal.text}
             continue

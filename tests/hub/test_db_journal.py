@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, delete, event, insert, select, text, 
 
 from hub.admission import reservations, tickets
 from hub.admission.memory import Known, Memory
+from hub.admission.standing import Holders
 from hub.admission.tickets import Ticket
 from hub.db import journal
 from hub.db.tables import journal as table
@@ -50,8 +51,16 @@ def same(connection: Connection, memory: Memory) -> Known:
     assert known.granted_at == {row.id: row.reserved_at for row in rows}
     assert tuple(known.waiting.values()) == tickets.waiting(connection)
     assert known.ends == sessions.ends(connection)
+    assert _names(known.holders) == _names(Holders.of(known.reservations))
     assert known.entry == journal.newest(connection)
     return known
+
+
+def _names(holders: Holders) -> list[dict[str, set[str]]]:
+    return [
+        {who: {one.id for one in theirs} for who, theirs in found.items()}
+        for found in (holders.by_user, holders.by_account)
+    ]
 
 
 @contextmanager
