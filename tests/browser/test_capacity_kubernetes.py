@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -41,16 +41,22 @@ def catalogue(image: str) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """The lab's cluster, whose node has two cards for as long as the tests run."""
-    with kubernetes.in_use() as running:
-        _cards(running, "2")
-        try:
-            yield running
-        finally:
-            _cards(running, None)
+    with kubernetes.in_use() as running, cards(running, {RESOURCE: "2"}):
+        yield running
 
 
-def _cards(cluster: Cluster, number: str | None) -> None:
-    status = {"status": {part: {RESOURCE: number} for part in ("capacity", "allocatable")}}
+@contextmanager
+def cards(cluster: Cluster, numbers: Mapping[str, str]) -> Iterator[None]:
+    """The node has so many of these while the block runs."""
+    _patch(cluster, numbers)
+    try:
+        yield
+    finally:
+        _patch(cluster, dict.fromkeys(numbers))
+
+
+def _patch(cluster: Cluster, numbers: Mapping[str, str | None]) -> None:
+    status = {"status": {part: {**numbers} for part in ("capacity", "allocatable")}}
     cluster.kubectl("patch", "node", cluster.node, "--subresource=status", "--type=merge", "-p", json.dumps(status))
 
 
@@ -75,16 +81,22 @@ def log_in(page: Page, hub: ServedHub, name: str) -> None:
     expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
 
 
-def test_two_take_the_last_two_while_a_third_watches_and_waits(browser: Browser, hub: ServedHub, shots: Shots) -> None:
+@contextmanager
+def people(browser: Browser, hub: ServedHub, *names: str) -> Iterator[list[Page]]:
+    """Each logged in, in a browser of their own, with the form open."""
     with ExitStack() as stack:
         pages = []
-        for name in ("wanda", "ulla", "viktor"):
+        for name in names:
             context = browser.new_context(viewport=DESKTOP, locale="en-GB")
             stack.callback(context.close)
             context.set_default_timeout(60_000)
             pages.append(context.new_page())
             log_in(pages[-1], hub, name)
-        watcher, one, two = pages
+        yield pages
+
+
+def test_two_take_the_last_two_while_a_third_watches_and_waits(browser: Browser, hub: ServedHub, shots: Shots) -> None:
+    with people(browser, hub, "wanda", "ulla", "viktor") as (watcher, one, two):
         cards = card(watcher, "Lab card")
         expect(cards).to_contain_text("2 of 2 free", timeout=SOON)
         expect(watcher.locator(".arm-as-of")).to_contain_text("live, as of", timeout=SOON)

@@ -29,6 +29,8 @@ class ServedHub(KubeHub):
         What there is, as in the file.
     environ
         More environment variables for hub and service; `PYTHONPATH` is put before ours.
+    settings
+        More sections of armillary.yaml.
     """
 
     def __init__(
@@ -38,8 +40,11 @@ class ServedHub(KubeHub):
         folder: Path,
         catalogue: Mapping[str, Any],
         environ: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(cluster, namespace, "", folder)
+        file = folder / "armillary.yaml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **(settings or {})}))
         (folder / "catalogue.yaml").write_text(yaml.safe_dump(dict(catalogue)))
         more = dict(environ or {})
         path = ":".join(part for part in (more.pop("PYTHONPATH", ""), self._environment["PYTHONPATH"]) if part)
