@@ -39,7 +39,7 @@ profiles:
 
 
 class _Machine(Site):
-    def end(self, name: str) -> None:
+    def end_session(self, name: str) -> None:
         """End somebody's session."""
         self.api("DELETE", f"/users/{name}/server")
 

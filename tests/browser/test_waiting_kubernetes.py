@@ -38,7 +38,7 @@ def catalogue(image: str) -> dict[str, object]:
 
 
 class _Cluster(ServedHub):
-    def end(self, name: str) -> None:
+    def end_session(self, name: str) -> None:
         """End somebody's session."""
         self.stop(name)
 
@@ -51,7 +51,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Cluster]:
         hub = _Cluster(cluster, namespace, folder, catalogue(cluster.image("base")), settings=SETTINGS)
         try:
             hub.up()
-            hub.http.post("/hub/api/users/administrator", json={"admin": True}).raise_for_status()
             yield hub
         finally:
             hub.down()

@@ -40,7 +40,7 @@ class Place(Protocol):
     def server(self, name: str) -> Mapping[str, Any]:
         """What the hub says about somebody's server; empty if it knows of none."""
 
-    def end(self, name: str) -> None:
+    def end_session(self, name: str) -> None:
         """End somebody's session."""
 
 
@@ -84,7 +84,7 @@ def idle_session_is_warned_and_kept(lab: Page, site: Place, shots: Shots | None 
     page.get_by_role("button", name="Keep my session (1 left)").click()
     expect(page.get_by_role("status").filter(has_text="Your session goes on.")).to_be_visible()
     expect(stops).to_have_count(0)
-    site.end("instructor")
+    site.end_session("instructor")
 
 
 def budget_ends_and_the_card_goes_to_who_switches(
@@ -133,4 +133,4 @@ def budget_ends_and_the_card_goes_to_who_switches(
     page.goto(f"{site.url}/hub/spawn")
     pick(page, "T4")
     expect(page.locator("#arm-left")).to_contain_text("0 of 0.03 card-hours a day left")
-    site.end("researcher-1")
+    site.end_session("researcher-1")

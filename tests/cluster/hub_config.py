@@ -14,6 +14,7 @@ apply(c, load(Path(os.environ["HUB_FOLDER"], "armillary.yaml"), environ={}))
 
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {"administrator"}
 # A hub waits at its start for services it knows of: ours only where a test runs it.
 ours = c.JupyterHub.services if "HUB_SERVICE" in os.environ else []
 c.JupyterHub.services = [*ours, {"name": "tests", "api_token": os.environ["HUB_TOKEN"]}]
