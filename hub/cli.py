@@ -29,6 +29,7 @@ PARTS: tuple[str, ...] = (
     "hub.usage.command",
     "hub.quotas.command",
     "hub.reconcile.command",
+    "hub.backup.command",
 )
 
 

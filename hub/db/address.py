@@ -16,14 +16,25 @@ class AddressError(ValueError):
     """The settings do not name a database that can be used; the text is for the operator, and holds no password."""
 
 
-def database_url(settings: Settings) -> str:
+def database_url(settings: Settings, *, half_restored: bool = False) -> str:
     """Return the SQLAlchemy URL of Armillary's own database; a secret, because it may carry a password.
+
+    Parameters
+    ----------
+    half_restored
+        Also while a copy of the installation is being put back.
 
     Raises
     ------
     AddressError
-        `database.url_file` cannot be read, or holds something else.
+        `database.url_file` cannot be read, or holds something else; or a copy was only half put back.
     """
+    mark = settings.paths.unfinished_restore
+    if mark.exists() and not half_restored:
+        raise AddressError(
+            "putting back a copy was broken off, and half of an installation must not be used. Do it again: "
+            f"armillary backup restore {mark.read_text(encoding='utf-8').strip()} --yes"
+        )
     own = settings.database
     if own.url is not None:
         return own.url.get_secret_value().strip()

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, text
 from hub.db.engine import shown, sqlite_file
 from hub.db.transaction import DatabaseAway, read, write
 
-__all__ = ["SCRIPTS", "Upgrade", "UpgradeError", "problem", "upgrade"]
+__all__ = ["SCRIPTS", "Upgrade", "UpgradeError", "knows", "problem", "revision_of", "upgrade"]
 
 SCRIPTS = Path(__file__).parent / "migrations"
 """The migrations of this version."""
@@ -102,6 +102,22 @@ def problem(engine: Engine, *, scripts: Path = SCRIPTS) -> str | None:
         f"The tables in {shown(engine)} are of version {before}, and this program needs {after}. "
         "Run `armillary db upgrade`."
     )
+
+
+def revision_of(engine: Engine) -> str | None:
+    """Return the version of the tables; None: there are none. Blocks.
+
+    Raises
+    ------
+    hub.db.transaction.DatabaseAway
+        The database did not answer.
+    """
+    return read(engine, _revision)
+
+
+def knows(revision: str, *, scripts: Path = SCRIPTS) -> bool:
+    """Return whether this program can use, or upgrade, tables of this version."""
+    return _knows(_plan(scripts), revision)
 
 
 def _config(scripts: Path) -> Config:

@@ -66,6 +66,16 @@ class StatePaths:
         return self.root / "secrets"
 
     @property
+    def backups(self) -> Path:
+        """Copies of the installation."""
+        return self.root / "backups"
+
+    @property
+    def unfinished_restore(self) -> Path:
+        """There while a copy is being put back, and names it."""
+        return self.root / "restore-unfinished"
+
+    @property
     def cookie_secret(self) -> Path:
         """What JupyterHub signs cookies with: 32 bytes as 64 hexadecimal digits."""
         return self.secrets / "cookie_secret"
