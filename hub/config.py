@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
+from jupyterhub.proxy import ConfigurableHTTPProxy
 from sqlalchemy import Engine as Database
 from traitlets.config import Config
 
@@ -144,11 +145,17 @@ def page_headers(settings: Settings) -> dict[str, str]:
 
 def _proxy(c: Config, settings: Settings) -> None:
     own = settings.proxy
+    password = secret(own.api_password, own.api_password_file or settings.paths.proxy_password, "proxy.api_password")
+    if own.kind == "configurable-http-proxy":
+        c.JupyterHub.proxy_class = ConfigurableHTTPProxy
+        c.ConfigurableHTTPProxy.should_start = False
+        c.ConfigurableHTTPProxy.api_url = own.api_url
+        c.ConfigurableHTTPProxy.auth_token = password
+        return
     c.JupyterHub.proxy_class = ArmillaryProxy
     c.TraefikFileProviderProxy.should_start = False
     c.TraefikFileProviderProxy.traefik_api_url = own.api_url
     c.TraefikFileProviderProxy.traefik_api_username = own.api_user
-    password = secret(own.api_password, own.api_password_file or settings.paths.proxy_password, "proxy.api_password")
     c.TraefikFileProviderProxy.traefik_api_password = password
     c.TraefikFileProviderProxy.traefik_api_hashed_password = _cheap_hash(password)
     c.TraefikFileProviderProxy.static_config_file = str(settings.paths.traefik_static)

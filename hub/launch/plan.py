@@ -125,6 +125,8 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
     """
     settings = loaded.settings
     listen = split_url(settings.proxy_bind_url)
+    if settings.proxy.kind != "traefik":
+        raise Problem(f"proxy.kind: the launcher brings traefik; {settings.proxy.kind} is for hubs in a cluster")
     if listen.scheme != "http":
         raise Problem(f"bind_url must be http://, not {settings.proxy_bind_url}: TLS ends before the launcher's proxy")
     if settings.login.issuer is None:

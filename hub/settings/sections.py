@@ -103,17 +103,27 @@ class HubSettings(Section):
 
 
 class ProxySettings(Section):
-    """The proxy (traefik), which the launcher owns so that a hub restart cuts nobody off."""
+    """The proxy in front of the hub. It is not the hub's child, so that a hub restart cuts nobody off."""
 
+    kind: Literal["traefik", "configurable-http-proxy"] = setting(
+        "traefik",
+        "Which proxy that is. traefik, which `armillary run` starts: its routes are in a file that outlives it. "
+        "configurable-http-proxy, JupyterHub's own: for a cluster, where proxy and hub share no folder; one that was "
+        "restarted gets its routes from the hub within `check_routes_s`.",
+        example="configurable-http-proxy",
+    )
     api_url: Url = setting(
         "http://127.0.0.1:8099",
         "Where the proxy's API listens. On loopback: only the hub uses it.",
         example="http://127.0.0.1:9099",
     )
-    api_user: Name = setting("armillary", "User name for the proxy's API.", example="hub")
+    api_user: Name = setting(
+        "armillary", "User name for the API of traefik; the other proxy knows none.", example="hub"
+    )
     api_password: SecretStr | None = setting(
         None,
-        "Password for the proxy's API. A secret: only by environment or `api_password_file`.",
+        "Password for the proxy's API; to configurable-http-proxy, its token (`CONFIGPROXY_AUTH_TOKEN`). A secret: only "
+        "by environment or `api_password_file`.",
         example="***",
     )
     api_password_file: PathSetting | None = setting(

@@ -63,10 +63,13 @@ def test_our_configuration_file_loads_in_jupyterhub_and_every_trait_exists(
     assert app.tornado_settings["slow_spawn_timeout"] >= 1
 
 
-@pytest.mark.parametrize("engine", ["local", "kubernetes"])
-def test_what_we_set_are_traits_that_exist(folder: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "proxy"),
+    [("local", "traefik"), ("kubernetes", "traefik"), ("kubernetes", "configurable-http-proxy")],
+)
+def test_what_we_set_are_traits_that_exist(folder: Path, engine: str, proxy: str) -> None:
     """A name that upstream dropped would be ignored in silence."""
-    c = configured(folder, engine=engine, hub={"connect_url": "http://10.0.0.1:8081"})
+    c = configured(folder, engine=engine, hub={"connect_url": "http://10.0.0.1:8081"}, proxy={"kind": proxy})
     app = JupyterHub()
     app.update_config(c)
     known = {
@@ -91,6 +94,18 @@ def test_tolerations_are_those_that_nodes_are_counted_with(folder: Path) -> None
     assert c.KubeSpawner.tolerations == c.ArmillarySpawner.counted_tolerations == full
     with pytest.raises(SettingsError, match=r"kubernetes\.tolerations.*operator Equal needs a value"):
         configured(folder, **where, kubernetes={"tolerations": [{"key": "far", "operator": "Equal"}]})
+
+
+def test_jupyterhubs_own_proxy_is_told_its_token_and_left_to_run(folder: Path) -> None:
+    own = {"kind": "configurable-http-proxy", "api_url": "http://proxy-api:8001"}
+    c = configured(folder, proxy=own, hub={"connect_url": "http://10.0.0.1:8081"})
+    app = JupyterHub()
+    app.update_config(c)
+    proxy = app.proxy_class(parent=app)
+    assert (proxy.should_start, proxy.api_url, proxy.auth_token) == (False, "http://proxy-api:8001", KEY)
+    assert "TraefikFileProviderProxy" not in c
+    with pytest.raises(SettingsError, match=r"proxy\.kind.*traefik"):
+        configured(folder, proxy={"kind": "nginx"})
 
 
 def test_no_hook_is_taken_from_the_deployer(folder: Path) -> None:

@@ -80,6 +80,12 @@ def test_behind_tls_the_wished_port_is_the_proxys(somewhere: Path) -> None:
     assert made.service_health_url == f"http://127.0.0.1:{port}/services/armillary/health"
 
 
+def test_a_proxy_that_the_launcher_does_not_bring_is_refused(somewhere: Path) -> None:
+    (somewhere / "armillary.yaml").write_text("proxy: {kind: configurable-http-proxy}\n")
+    with pytest.raises(Problem, match=r"proxy\.kind: the launcher brings traefik"):
+        make({})
+
+
 def test_another_provider_port_makes_the_old_issuer_a_former_one(somewhere: Path) -> None:
     port, first, second = free_ports(3)
     issuers = []
