@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ class Storm:
     lags_ms: tuple[float, ...]
     memory_before: float
     memory_after: float
-    restart_api_s: float | None = None
-    restart_all_s: float | None = None
+    restart_api_s: float
+    restart_all_s: float
 
     @property
     def failures(self) -> tuple[Click, ...]:
@@ -143,7 +143,7 @@ async def _restarted(hub: hubs.Hub, servers: int) -> tuple[float, float]:
     raise RuntimeError(f"{hub.name}: not all of {servers} servers were there again within {_COUNT_S:g} s")
 
 
-async def _storm(name: str, cluster: Cluster, people: int, folder: Path, *, restart: bool) -> Storm:
+async def _storm(name: str, cluster: Cluster, people: int, folder: Path) -> Storm:
     image = cluster.image("base")
     with contextlib.ExitStack() as parts:
         namespace = parts.enter_context(cluster.namespace(f"bench-storm-{name}"))
@@ -162,7 +162,7 @@ async def _storm(name: str, cluster: Cluster, people: int, folder: Path, *, rest
         await asyncio.sleep(3.0)
         after, (shares_after, lags_after) = _memory_mb(hub.pid()), _shares(hub)
         good = sum(not click.failure for click in clicks)
-        api_s, all_s = await _restarted(hub, good) if restart else (None, None)
+        api_s, all_s = await _restarted(hub, good)
     spent = {kind: shares_after[kind] - shares.get(kind, 0.0) for kind in shares_after}
     found = Storm(
         name, people, tuple(clicks), tuple(login), spent, tuple(lags_after[len(lags) :]), before, after, api_s, all_s
@@ -171,23 +171,31 @@ async def _storm(name: str, cluster: Cluster, people: int, folder: Path, *, rest
     return found
 
 
-async def _run(cluster: Cluster, sizes: Sequence[int], folder: Path) -> list[Storm]:
-    storms = []
+async def _run(
+    cluster: Cluster, sizes: Sequence[int], folder: Path, done: Callable[[Sequence[Storm]], None]
+) -> list[Storm]:
+    storms: list[Storm] = []
     with cluster.namespace("bench-nodes", restricted=False) as nodes, _only_simulated_nodes(cluster):
         number = max(sizes) // _PODS_PER_NODE + 5
         async with populated(cluster.kubeconfig, nodes, nodes=number, pods=0):
             for place, size in enumerate(sizes):
                 for name in HUBS if place % 2 == 0 else HUBS[::-1]:
                     where = folder / f"{name}-{size}"
-                    storms.append(await _storm(name, cluster, size, where, restart=size == max(sizes)))
+                    storms.append(await _storm(name, cluster, size, where))
+                    done(storms)
     return storms
 
 
-def measure(cluster: Cluster, sizes: Sequence[int], folder: Path) -> list[Storm]:
-    """Run the benchmark; the hubs' state and logs lie in `folder`. Each person needs some sockets at once."""
+def measure(
+    cluster: Cluster, sizes: Sequence[int], folder: Path, done: Callable[[Sequence[Storm]], None] = lambda storms: None
+) -> list[Storm]:
+    """Run the benchmark; the hubs' state and logs lie in `folder`. Each person needs some sockets at once.
+
+    `done` is called after each storm with all of them so far: the largest take long, and may be broken off.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return asyncio.run(_run(cluster, sizes, folder))
+    return asyncio.run(_run(cluster, sizes, folder, done))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,10 +207,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     was_up = kubernetes.is_up()
     cluster = kubernetes.up()
     try:
+        found = conditions(cluster)
+
+        def done(storms: Sequence[Storm]) -> None:
+            if given.write:
+                print(f"written: {storm_report.write(storms, found, given.write)}", flush=True)
+
         with tempfile.TemporaryDirectory(prefix="armillary-bench-") as folder:
-            storms = measure(cluster, given.people, Path(folder).resolve())
-        if given.write:
-            print(f"written: {storm_report.write(storms, conditions(cluster), given.write)}")
+            measure(cluster, given.people, Path(folder).resolve(), done)
     finally:
         if not was_up:
             kubernetes.down()

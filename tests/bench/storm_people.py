@@ -20,7 +20,7 @@ from tests.bench.stub_server import TOLD
 
 __all__ = ["Click", "Person", "looks_at_login"]
 
-_PATIENCE_S = 1200.0
+_PATIENCE_S = 900.0
 _PROGRESS = re.compile(r"new EventSource\((\"[^\"]*\")\)")
 _LEADS_ON_S = 3.0
 # So long the page of the queue waits before it goes on to the hub's page of the start.

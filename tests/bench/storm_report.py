@@ -37,11 +37,7 @@ def line(storm: Storm) -> str:
     good = _seconds(storm)
     ready = f"ready: median {median(good):.1f} s, last {max(good):.1f} s" if good else "nobody got a server"
     first = f"; first: {storm.failures[0].failure}" if storm.failures else ""
-    again = (
-        f"; after a restart API {storm.restart_api_s:.1f} s, all servers {storm.restart_all_s:.1f} s"
-        if storm.restart_api_s is not None
-        else ""
-    )
+    again = f"; after a restart API {storm.restart_api_s:.1f} s, all servers {storm.restart_all_s:.1f} s"
     return (
         f"{storm.hub}: {storm.people} people, {len(storm.failures)} failures{first}; {ready}; "
         f"login page: longest {max(storm.login):.2f} s; reflectors and events {_following_s(storm):.1f} s; "
@@ -91,8 +87,8 @@ def _memory(storms: Sequence[Storm]) -> str:
             f"{storm.memory_before:.0f}",
             f"{storm.memory_after:.0f}",
             f"{_mb_per_thousand(storm):.0f}",
-            f"{storm.restart_api_s:.1f}" if storm.restart_api_s is not None else "",
-            f"{storm.restart_all_s:.1f}" if storm.restart_all_s is not None else "",
+            f"{storm.restart_api_s:.1f}",
+            f"{storm.restart_all_s:.1f}",
         ]
         for storm in storms
     ]
