@@ -362,6 +362,7 @@ def _kubernetes(c: Config, settings: Settings) -> None:
     c.KubeSpawner.storage_class = own.storage_class
     c.KubeSpawner.storage_access_modes = [own.home_access_mode]
     c.KubeSpawner.image_pull_secrets = list(own.image_pull_secrets)
+    c.KubeSpawner.priority_class_name = own.priority_class or ""
     c.KubeSpawner.uid = own.uid
     c.KubeSpawner.gid = own.gid
     c.KubeSpawner.fs_gid = own.gid

@@ -122,8 +122,8 @@ class ProxySettings(Section):
     )
     api_password: SecretStr | None = setting(
         None,
-        "Password for the proxy's API; to configurable-http-proxy, its token (`CONFIGPROXY_AUTH_TOKEN`). A secret: only "
-        "by environment or `api_password_file`.",
+        "Password for the proxy's API; for configurable-http-proxy its token (`CONFIGPROXY_AUTH_TOKEN`). A secret: "
+        "only by environment or `api_password_file`.",
         example="***",
     )
     api_password_file: PathSetting | None = setting(
@@ -246,6 +246,11 @@ class KubernetesSettings(Section):
     )
     image_pull_secrets: tuple[Name, ...] = setting(
         (), "Secrets for private image registries. Default: none.", example=["registry"]
+    )
+    priority_class: Name | None = setting(
+        None,
+        "PriorityClass of the sessions' pods, which must be there. Default: the cluster's own default.",
+        example="sessions",
     )
     uid: Annotated[int, Field(ge=1, le=2_000_000_000)] = setting(
         1000,

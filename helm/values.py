@@ -1,0 +1,468 @@
+"""The chart's values as a model: what `values.yaml` and `values.schema.json` are written from (`python -m helm.write`).
+
+Names are helm's (camelCase). What hub, service and controller understand is not repeated here: it stands below
+`settings`, in the words of armillary.yaml, and is checked by the settings' own model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from hub.settings import Settings
+from hub.settings.shape import shapes
+from profiles.schema import json_schema
+
+__all__ = ["FIXED", "Values", "fixed", "schema"]
+
+FIXED: Mapping[str, str] = {
+    "engine": "it is kubernetes",
+    "public_url": "publicUrl",
+    "bind_url": "the proxy's Service",
+    "state_dir": "a folder of the pod",
+    "catalogue": "catalogue",
+    "hub.bind_url": "the hub's Service",
+    "hub.connect_url": "the hub's Service",
+    "hub.database_url": "database",
+    "hub.database_url_file": "database",
+    "proxy.kind": "the chart's proxy",
+    "proxy.api_url": "the proxy's Service",
+    "proxy.api_user": "the chart's proxy",
+    "proxy.api_password": "secrets",
+    "proxy.api_password_file": "secrets",
+    "login.client_secret": "login.clientSecret or login.existingSecret",
+    "login.client_secret_file": "login.clientSecret or login.existingSecret",
+    "login.ca_file": "login.caCertificates",
+    "database.url": "database",
+    "database.url_file": "database",
+    "service.bind_url": "the service's Service",
+    "service.connect_url": "the service's Service",
+    "service.api_token_file": "secrets",
+    "kubernetes.namespace": "users.namespace",
+    "kubernetes.image_pull_secrets": "imagePullSecrets",
+    "kubernetes.priority_class": "priority",
+    "quotas.file": "quotas",
+    "queue.mail.password": "mail.existingSecret",
+    "queue.mail.password_file": "mail.existingSecret",
+    "local": "it is not for this engine",
+}
+"""Settings that the chart sets itself, and what says so instead."""
+
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+Dns = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$", max_length=63)]
+Text = dict[str, str]
+Objects = list[dict[str, Any]]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Image(_Model):
+    """An image."""
+
+    repository: str = Field(description="Registry, path and name.", min_length=1)
+    tag: str = Field("", description="Tag. Empty: the chart's appVersion.")
+    digest: str = Field(
+        "", description="Digest (`sha256:…`), which wins over the tag.", pattern=r"^(sha256:[0-9a-f]{64})?$"
+    )
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When it is pulled.")
+
+
+class Amounts(_Model):
+    """Cpu in cores and memory in bytes, as Kubernetes writes them."""
+
+    cpu: Quantity | None = Field(None, description="Cores.")
+    memory: Quantity | None = Field(None, description="Bytes.")
+
+
+class Resources(_Model):
+    """What a container asks for and may have."""
+
+    requests: Amounts = Field(Amounts(), description="What the scheduler keeps for it.")
+    limits: Amounts = Field(Amounts(), description="What it may have at most.")
+
+
+class Placing(_Model):
+    """Where pods run."""
+
+    node_selector: Text = Field({}, description="Labels that the node must have.")
+    tolerations: Objects = Field([], description="Taints that they tolerate.")
+    affinity: dict[str, Any] = Field({}, description="Affinity, as in a pod.")
+    priority_class_name: str = Field("", description="An existing PriorityClass. Empty: see `priority`.")
+    annotations: Text = Field({}, description="Annotations of the pods.")
+    labels: Text = Field({}, description="More labels of the pods.")
+
+
+class Disruption(_Model):
+    """PodDisruptionBudget."""
+
+    enabled: bool = Field(False, description="Whether there is one.")
+    min_available: int = Field(1, ge=0, description="How many pods stay during a voluntary disruption.")
+
+
+class Hub(Placing):
+    """The hub. There is one pod; an update replaces it (`Recreate`) while proxy and sessions go on."""
+
+    resources: Resources = Field(
+        Resources(requests=Amounts(cpu="200m", memory="512Mi"), limits=Amounts(memory="2Gi")),
+        description="About 0.3 GB per 1,000 running servers, beside 0.3 GB.",
+    )
+    disruption: Disruption = Field(
+        Disruption(), description="With one pod it would keep nodes from being drained, so it is off."
+    )
+    extra_config: Text = Field(
+        {}, description="Python that runs after our configuration, by name; read in the order of the names."
+    )
+    extra_env: Objects = Field([], description="More environment variables, as in a container.")
+    extra_volumes: Objects = Field([], description="More volumes, as in a pod.")
+    extra_volume_mounts: Objects = Field([], description="More mounts, as in a container.")
+    grace_seconds: int = Field(30, ge=1, le=600, description="How long it may take to end, in seconds.")
+
+
+class ProxyService(_Model):
+    """The Service that people reach, by an Ingress, a Gateway or directly."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field("ClusterIP", description="Its type.")
+    port: int = Field(80, ge=1, le=65535, description="Its port.")
+    node_port: int | None = Field(None, ge=1, le=65535, description="Port on the nodes, with NodePort. Empty: any.")
+    annotations: Text = Field({}, description="Annotations, for instance of a cloud's load balancer.")
+    load_balancer_class: str = Field("", description="Class of the load balancer. Empty: the cluster's.")
+
+
+class Proxy(Placing):
+    """configurable-http-proxy. It is restarted only when its own image, token or resources change."""
+
+    resources: Resources = Field(
+        Resources(requests=Amounts(cpu="200m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        description="It holds every connection of every browser.",
+    )
+    disruption: Disruption = Field(Disruption(), description="With one pod it would keep nodes from being drained.")
+    service: ProxyService = Field(ProxyService(), description="The Service in front of it.")
+    timeout_seconds: int = Field(0, ge=0, description="End a connection without traffic after so long. 0: never.")
+    extra_args: list[str] = Field([], description="More arguments.")
+    grace_seconds: int = Field(60, ge=1, le=3600, description="How long it may take to end, in seconds.")
+
+
+class Autoscaling(_Model):
+    """HorizontalPodAutoscaler by cpu."""
+
+    enabled: bool = Field(False, description="Whether the number follows the load.")
+    min_replicas: int = Field(2, ge=1, description="At least so many.")
+    max_replicas: int = Field(5, ge=1, description="At most so many.")
+    cpu_percent: int = Field(70, ge=1, le=100, description="The use of the requested cpu that is aimed at, in percent.")
+
+
+class Service(Placing):
+    """REST API and pages; any number of pods."""
+
+    replicas: int = Field(2, ge=1, description="How many, where nothing scales them.")
+    resources: Resources = Field(
+        Resources(requests=Amounts(cpu="100m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        description="Each live page costs about 50 kB.",
+    )
+    autoscaling: Autoscaling = Field(Autoscaling(), description="More of them under load.")
+    disruption: Disruption = Field(Disruption(enabled=True), description="One stays while nodes are drained.")
+
+
+class Controller(Placing):
+    """The loops that count, queue, stop and repair; one acts, the others wait to take over."""
+
+    replicas: int = Field(2, ge=1, description="How many.")
+    resources: Resources = Field(
+        Resources(requests=Amounts(cpu="100m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        description="It knows every node and pod of the cluster, slim: 190 MB for 1,000 nodes and 10,000 pods.",
+    )
+    disruption: Disruption = Field(Disruption(enabled=True), description="One stays while nodes are drained.")
+
+
+class Bundled(Placing):
+    """A PostgreSQL of the chart's own: one pod with one volume, for sites that have none."""
+
+    enabled: bool = Field(True, description="Whether it is used. Without it `database.existingSecret` is.")
+    storage_class: str = Field("", description="StorageClass of its volume. Empty: the cluster's default.")
+    size: Quantity = Field("8Gi", description="Size of its volume.")
+    user: int = Field(999, ge=1, description="The uid that it runs as; that of the image's account `postgres`.")
+    resources: Resources = Field(
+        Resources(requests=Amounts(cpu="200m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        description="A million rows of the ledger are about 1 GB on disk.",
+    )
+
+
+class Database(_Model):
+    """Where Armillary and JupyterHub keep what they know."""
+
+    existing_secret: str = Field(
+        "",
+        description="A Secret with the keys `armillary-url` and `jupyterhub-url`: two databases of a PostgreSQL ≥ 15, "
+        "as `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Only without the bundled one.",
+    )
+    bundled: Bundled = Field(Bundled(), description="The chart's own PostgreSQL.")
+
+
+class Backup(_Model):
+    """`armillary backup create` before every upgrade, and by a CronJob."""
+
+    before_upgrade: bool = Field(True, description="Whether an upgrade begins with a copy, and fails without one.")
+    schedule: str = Field("15 3 * * *", description="When a copy is made, as in cron. Empty: never.")
+    keep: int = Field(14, ge=1, description="How many copies stay.")
+    storage_class: str = Field("", description="StorageClass of their volume. Empty: the cluster's default.")
+    size: Quantity = Field("10Gi", description="Size of their volume.")
+
+
+class Login(_Model):
+    """The hub's secret at the OpenID provider; all else of the login is below `settings.login`."""
+
+    client_secret: str = Field("", description="The secret itself; better keep it in a Secret of your own.")
+    existing_secret: str = Field("", description="A Secret that holds it.")
+    key: str = Field("client-secret", description="The key in that Secret.", min_length=1)
+    ca_certificates: str = Field("", description="PEM of authorities that signed the provider's certificate.")
+
+
+class Mail(_Model):
+    """The password of the mail server that `settings.queue.mail` names."""
+
+    existing_secret: str = Field("", description="A Secret that holds it. Empty: none is used.")
+    key: str = Field("password", description="The key in that Secret.", min_length=1)
+
+
+class Secrets(_Model):
+    """Keys and tokens that hub, proxy and service share."""
+
+    existing_secret: str = Field(
+        "",
+        description="A Secret with the keys `cookie_secret`, `auth_state_keys`, `proxy_password` and `service_token`, "
+        "each 64 hexadecimal digits; with the bundled database also `postgres-password`, `armillary-url`, "
+        "`jupyterhub-url`. Empty: one is made at the first install and kept. Tools that render without asking the "
+        "cluster need one of yours.",
+    )
+
+
+class Namespace(_Model):
+    """The namespace of the sessions."""
+
+    name: Dns = Field("", description="Its name. Empty: the release's name and `-users`.")
+    create: bool = Field(True, description="Whether the chart makes it; with Pod Security `restricted` enforced.")
+    keep: bool = Field(True, description="Whether it, and with it all homes, stays when the chart is uninstalled.")
+    labels: Text = Field({}, description="More labels of it.")
+    annotations: Text = Field({}, description="Annotations of it.")
+
+
+class Allowed(_Model):
+    """Where sessions may connect to, beside DNS, hub, proxy and service."""
+
+    internet: bool = Field(True, description="Whether addresses that are not private are allowed.")
+    except_: list[str] = Field(
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"],
+        alias="except",
+        description="What is not the internet: private addresses, and clouds' metadata. Add your cluster's own.",
+    )
+    more: Objects = Field(
+        [], description="More rules, as in `egress` of a NetworkPolicy: a file server, a site's services."
+    )
+
+
+class UserPolicy(_Model):
+    """NetworkPolicy of the sessions."""
+
+    enabled: bool = Field(True, description="Whether there is one.")
+    egress: Allowed = Field(Allowed(), description="Where sessions may connect to.")
+    dns_ports: list[int] = Field([53, 5353], description="Ports of DNS, which is allowed everywhere in the cluster.")
+
+
+class Placeholders(_Model):
+    """Pods that hold room for the next session, and make way for it at once."""
+
+    replicas: int = Field(0, ge=0, description="How many.")
+    resources: Resources = Field(
+        Resources(requests=Amounts(cpu="1", memory="4Gi"), limits=Amounts()), description="What each holds."
+    )
+    node_selector: Text = Field({}, description="Labels that the node must have.")
+    tolerations: Objects = Field([], description="Taints that they tolerate.")
+
+
+class PrePuller(_Model):
+    """Images of the catalogue on every node before somebody waits for them."""
+
+    hook: bool = Field(False, description="Whether an upgrade waits until every node has them.")
+    continuous: bool = Field(True, description="Whether nodes that come later get them, too.")
+    images: list[str] = Field([], description="The images. Empty: those of the catalogue that is given here.")
+    node_selector: Text = Field({}, description="Labels of the nodes.")
+    tolerations: Objects = Field([], description="Taints that it tolerates.")
+
+
+class Users(_Model):
+    """What surrounds the sessions; the sessions themselves are described by `settings` and `catalogue`."""
+
+    namespace: Namespace = Field(Namespace(), description="Their namespace.")
+    network_policy: UserPolicy = Field(UserPolicy(), description="Whom they reach, and who reaches them.")
+    placeholders: Placeholders = Field(Placeholders(), description="Room that is kept.")
+    pre_puller: PrePuller = Field(PrePuller(), description="Images that are there.")
+
+
+class Tls(_Model):
+    """Encryption of an Ingress."""
+
+    enabled: bool = Field(True, description="Whether it is, for an https publicUrl.")
+    secret_name: str = Field("", description="Secret with the certificate. Empty: the release's name and `-tls`.")
+    cluster_issuer: str = Field("", description="ClusterIssuer of cert-manager that makes it. Empty: you do.")
+
+
+class Ingress(_Model):
+    """An Ingress for publicUrl."""
+
+    enabled: bool = Field(False, description="Whether there is one.")
+    class_name: str = Field("", description="IngressClass. Empty: the cluster's default.")
+    annotations: Text = Field({}, description="Annotations: time-outs of websockets, sizes of bodies.")
+    tls: Tls = Field(Tls(), description="Its encryption.")
+
+
+class Gateway(_Model):
+    """An HTTPRoute for publicUrl, for clusters with the Gateway API."""
+
+    enabled: bool = Field(False, description="Whether there is one.")
+    parent_refs: Objects = Field([], description="The Gateways, as in an HTTPRoute.")
+    annotations: Text = Field({}, description="Annotations.")
+
+
+class Priority(_Model):
+    """PriorityClasses: core parts before sessions, sessions before placeholders."""
+
+    enabled: bool = Field(True, description="Whether the chart makes them. They are objects of the whole cluster.")
+    core: int = Field(1000, description="Of hub, proxy, service, controller and database.")
+    users: int = Field(0, description="Of sessions.")
+    placeholders: int = Field(-10, description="Of placeholders, which anything displaces.")
+
+
+class Policies(_Model):
+    """NetworkPolicies of the core parts."""
+
+    enabled: bool = Field(True, description="Whether there are any.")
+    ingress_from: Objects = Field(
+        [], description="Who may reach the proxy, as in `from` of a NetworkPolicy. Empty: everybody."
+    )
+    monitoring_from: Objects = Field(
+        [], description="Who may read metrics beside pods of this namespace, as in `from` of a NetworkPolicy."
+    )
+
+
+class Monitoring(_Model):
+    """For the Prometheus operator and Grafana's sidecar."""
+
+    service_monitors: bool = Field(False, description="Whether there are ServiceMonitors.")
+    rules: bool = Field(False, description="Whether there is a PrometheusRule with our alerts.")
+    dashboards: bool = Field(False, description="Whether there are ConfigMaps with our dashboards.")
+    interval_seconds: int = Field(30, ge=5, le=600, description="How often metrics are read, in seconds.")
+    labels: Text = Field({}, description="Labels by which your Prometheus chooses monitors and rules.")
+    dashboard_labels: Text = Field({"grafana_dashboard": "1"}, description="Labels by which Grafana finds dashboards.")
+
+
+class Rbac(_Model):
+    """What the service accounts may do."""
+
+    create: bool = Field(True, description="Whether the chart makes roles and bindings.")
+    dynamic_resource_allocation: bool = Field(
+        True, description="Whether that is needed for accelerators that are asked for by ResourceClaims."
+    )
+
+
+class Values(_Model):
+    """Values of the chart."""
+
+    public_url: str = Field(
+        "",
+        description="Where people reach the site: https://hub.example.org/. The path may be longer. Required.",
+        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+    )
+    settings: dict[str, Any] = Field(
+        {},
+        description="What hub, service and controller are told, as in armillary.yaml: login, kubernetes, queue, …",
+    )
+    catalogue: dict[str, Any] = Field({}, description="What can be started, as in a catalogue. Empty: the shipped one.")
+    quotas: dict[str, Any] = Field({}, description="Limits, as in the file of quotas. Empty: none are declared.")
+    login: Login = Field(Login(), description="The secret of the login.")
+    mail: Mail = Field(Mail(), description="The secret of the mail server.")
+    secrets: Secrets = Field(Secrets(), description="Keys and tokens.")
+    database: Database = Field(Database(), description="The databases.")
+    backup: Backup = Field(Backup(), description="Copies of the installation.")
+    hub: Hub = Field(Hub(), description="The hub.")
+    proxy: Proxy = Field(Proxy(), description="The proxy.")
+    service: Service = Field(Service(), description="The service.")
+    controller: Controller = Field(Controller(), description="The controller.")
+    users: Users = Field(Users(), description="The sessions' surroundings.")
+    ingress: Ingress = Field(Ingress(), description="Ingress.")
+    gateway: Gateway = Field(Gateway(), description="Gateway API.")
+    network_policies: Policies = Field(Policies(), description="NetworkPolicies of the core parts.")
+    priority: Priority = Field(Priority(), description="PriorityClasses.")
+    monitoring: Monitoring = Field(Monitoring(), description="Monitoring.")
+    rbac: Rbac = Field(Rbac(), description="Rights.")
+    images: dict[Literal["hub", "proxy", "postgres", "pause"], Image] = Field(
+        {
+            "hub": Image(repository="localhost/armillary/hub"),
+            "proxy": Image(repository="localhost/armillary/proxy"),
+            "postgres": Image(repository="localhost/armillary/postgres"),
+            "pause": Image(repository="registry.k8s.io/pause", tag="3.10"),
+        },
+        description="The chart's images; those of sessions are in the catalogue.",
+    )
+    image_pull_secrets: list[str] = Field([], description="Secrets for private registries, of all pods and sessions.")
+    uid: int = Field(1000, ge=1, description="The uid and gid that hub, proxy, service and controller run as.")
+
+
+def fixed() -> Iterator[str]:
+    """Yield every setting that the chart sets, dotted; those of a section that is fixed as a whole, too."""
+    known = {shape.dotted for shape in shapes(Settings)}
+    for name in FIXED:
+        yield from (dotted for dotted in known if dotted == name or dotted.startswith(f"{name}."))
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of values.yaml: ours, with the settings' and the catalogue's own in it."""
+    found = Values.model_json_schema(by_alias=True)
+    found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    found["properties"]["global"] = {"type": "object", "description": "helm's own; nothing here reads it."}
+    found["required"] = ["publicUrl"]
+    _embed(found, "settings", _without_fixed(Settings.model_json_schema()))
+    _embed(found, "catalogue", json_schema())
+    return found
+
+
+def _without_fixed(said: dict[str, Any]) -> dict[str, Any]:
+    for name in FIXED:
+        where, _, last = name.rpartition(".")
+        _section(said, where)["properties"].pop(last)
+    return said
+
+
+def _section(said: dict[str, Any], where: str) -> dict[str, Any]:
+    found = said
+    for part in filter(None, where.split(".")):
+        named = found["properties"][part]
+        reference = named.get("$ref") or named["allOf"][0]["$ref"]
+        found = said["$defs"][reference.removeprefix("#/$defs/")]
+    return found
+
+
+def _embed(into: dict[str, Any], name: str, said: dict[str, Any]) -> None:
+    """Put a schema in the place of a property; its definitions get a prefix, so that none is another's."""
+    definitions = said.pop("$defs", {})
+    prefix = f"{name}-"
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: value[key].replace("#/$defs/", f"#/$defs/{prefix}") if key == "$ref" else renamed(value[key])
+                for key in value
+            }
+        return [renamed(one) for one in value] if isinstance(value, list) else value
+
+    into["$defs"].update({f"{prefix}{key}": renamed(value) for key, value in definitions.items()})
+    whole = {
+        key: value for key, value in renamed(said).items() if key not in ("$schema", "$id", "title", "description")
+    }
+    # Nothing said is legal: then the defaults hold, or the catalogue that is shipped.
+    description = into["properties"][name]["description"]
+    into["properties"][name] = {"description": description, "type": "object", "if": {"minProperties": 1}, "then": whole}

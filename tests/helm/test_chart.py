@@ -1,0 +1,266 @@
+"""The chart as helm renders it: it fits together, is safe, and says what it cannot be."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import Counter
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hub.settings import load
+from profiles.loader import loads
+from tests.helm.chart import CHART, MINIMAL, Refused, containers, find, helm, pods, render
+
+# helm is built with the lab's Go.
+pytestmark = pytest.mark.cluster
+
+FULL = yaml.safe_load((CHART.parent / "examples" / "full.yaml").read_text())
+BUNDLED_SECRETS = ("cookie_secret", "auth_state_keys", "proxy_password", "service_token")
+
+
+def odd() -> dict[str, Any]:
+    """Everything that is unusual: nothing optional, an address with a port and a path, text that YAML might mistake."""
+    values = deepcopy(MINIMAL)
+    values["publicUrl"] = "http://hub.example.org:8443/a/b"
+    values["login"] = {"clientSecret": "{{ not: a template }} 'quoted' \"text\" ünd"}
+    values["ingress"] = {"enabled": False}
+    values["priority"] = {"enabled": False}
+    values["networkPolicies"] = {"enabled": False}
+    values["users"] = {"networkPolicy": {"enabled": False}, "namespace": {"create": False, "name": "there"}}
+    values["rbac"] = {"dynamicResourceAllocation": False}
+    values["backup"] = {"schedule": "", "beforeUpgrade": False}
+    values["hub"] = {
+        "extraConfig": {"00": "x = '''{{ .Values }}\n  yes: no'''", "zz": "y = 1"},
+        "disruption": {"enabled": True},
+    }
+    values["settings"]["hub"] = {"headers": {"X-Yes": "no", "X-Number": "007"}}
+    values["quotas"] = {"default": {"servers": 3}, "group:cms": {"hours:week": 1000}}
+    return values
+
+
+SORTS = {"minimal": MINIMAL, "full": FULL, "odd": odd()}
+
+
+@pytest.fixture(params=SORTS, scope="module")
+def values(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return SORTS[request.param]
+
+
+@pytest.fixture(scope="module")
+def objects(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return render(values)
+
+
+def test_helm_finds_no_fault(values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    said = helm("lint", CHART, "--strict", "--values", tmp_path / "values.yaml")
+    assert "0 chart(s) failed" in said
+
+
+def test_objects_have_names_of_their_own_and_labels(objects: list[dict[str, Any]]) -> None:
+    names = Counter((one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in objects)
+    assert [name for name, number in names.items() if number > 1] == []
+    for one in objects:
+        labels = one["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "a", one["metadata"]["name"]
+
+
+def test_what_chooses_pods_finds_some(objects: list[dict[str, Any]]) -> None:
+    labels = [pod["metadata"]["labels"] for _, pod in pods(objects)]
+
+    def chosen(selector: dict[str, str]) -> bool:
+        return any(selector.items() <= one.items() for one in labels)
+
+    for one in objects:
+        if one["kind"] == "Service":
+            assert chosen(one["spec"]["selector"]), one["metadata"]["name"]
+            ports = {
+                port["name"] for _, pod in pods(objects) for part in containers(pod) for port in part.get("ports", [])
+            }
+            assert {port["targetPort"] for port in one["spec"]["ports"]} <= ports
+        if one["kind"] in ("Deployment", "StatefulSet", "DaemonSet"):
+            selector = one["spec"]["selector"]["matchLabels"]
+            assert selector.items() <= one["spec"]["template"]["metadata"]["labels"].items()
+        if one["kind"] == "PodDisruptionBudget" or (one["kind"] == "NetworkPolicy" and one["spec"]["podSelector"]):
+            assert chosen(one["spec"].get("selector", one["spec"].get("podSelector"))["matchLabels"]), one["metadata"][
+                "name"
+            ]
+
+
+def test_every_pod_could_run_under_pod_security_restricted(objects: list[dict[str, Any]]) -> None:
+    for name, pod in pods(objects):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        assert not [volume for volume in spec.get("volumes", []) if "hostPath" in volume], name
+        for part in containers(pod):
+            own = part["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["readOnlyRootFilesystem"] is True, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+
+
+def test_only_hub_and_controller_have_a_token_of_the_cluster(objects: list[dict[str, Any]]) -> None:
+    with_token = {name for name, pod in pods(objects) if pod["spec"].get("automountServiceAccountToken") is not False}
+    assert with_token == {"Deployment/a-hub", "Deployment/a-controller"}
+    for name, pod in pods(objects):
+        if name in with_token:
+            assert pod["spec"]["serviceAccountName"] == name.partition("/")[2]
+
+
+def test_what_is_mounted_is_there(objects: list[dict[str, Any]]) -> None:
+    made = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    given = {"armillary-login", "armillary-mail", "armillary-keys", "armillary-databases"}
+    for name, pod in pods(objects):
+        volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+        for part in containers(pod):
+            for mount in part.get("volumeMounts", []):
+                assert mount["name"] in volumes or name.startswith("StatefulSet"), f"{name}: {mount}"
+        for volume in volumes.values():
+            secret = volume.get("secret", {}).get("secretName")
+            assert secret is None or secret in given or ("Secret", secret) in made, f"{name}: {secret}"
+            config = volume.get("configMap", {}).get("name")
+            assert config is None or ("ConfigMap", config) in made, f"{name}: {config}"
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            assert claim is None or ("PersistentVolumeClaim", claim) in made, f"{name}: {claim}"
+
+
+def test_the_settings_can_be_read_by_hub_service_and_controller(
+    objects: list[dict[str, Any]], values: dict[str, Any], tmp_path: Path
+) -> None:
+    said = find(objects, "ConfigMap", "a")["data"]
+    for name, text in said.items():
+        (tmp_path / name).write_text(text)
+    settings = load(tmp_path / "armillary.yaml", {})
+    assert settings.engine == "kubernetes"
+    assert settings.public_url == values["publicUrl"]
+    assert settings.kubernetes.namespace == values.get("users", {}).get("namespace", {}).get("name", "a-users")
+    assert settings.proxy.kind == "configurable-http-proxy"
+    assert settings.login.issuer == values["settings"]["login"]["issuer"]
+    assert (settings.catalogue is not None) == bool(values.get("catalogue"))
+    if "catalogue.yaml" in said:
+        loads(said["catalogue.yaml"])
+    for name, text in said.items():
+        if name.endswith(".py"):
+            compile(text, name, "exec")
+    extras = values.get("hub", {}).get("extraConfig", {})
+    assert {name for name in said if name.startswith("extra-")} == {f"extra-{key}.py" for key in extras}
+    for key, text in extras.items():
+        assert said[f"extra-{key}.py"].strip() == text.strip()
+    services = {one["metadata"]["name"]: one for one in objects if one["kind"] == "Service"}
+    for address in (settings.hub.connect_url, settings.service.connect_url, settings.proxy.api_url):
+        found = re.fullmatch(r"http://([a-z-]+)\.core\.svc:(\d+)/?", address or "")
+        assert found is not None, address
+        assert [port["port"] for port in services[found[1]]["spec"]["ports"]] == [int(found[2])]
+
+
+def test_no_secret_is_outside_of_a_secret(objects: list[dict[str, Any]], values: dict[str, Any]) -> None:
+    known = [value for one in objects if one["kind"] == "Secret" for value in one["data"].values()]
+    plain = {base64.b64decode(value).decode() for value in known}
+    others = json.dumps([one for one in objects if one["kind"] != "Secret"], ensure_ascii=False)
+    assert not [secret for secret in (*known, *plain) if secret in others]
+    if "clientSecret" in values["login"]:
+        assert (
+            base64.b64decode(find(objects, "Secret", "a-login")["data"]["client-secret"]).decode()
+            == values["login"]["clientSecret"]
+        )
+
+
+def test_secrets_are_made_where_none_is_named_and_stay_when_the_chart_goes(
+    objects: list[dict[str, Any]], values: dict[str, Any]
+) -> None:
+    made = [one for one in objects if one["kind"] == "Secret" and one["metadata"]["name"] == "a"]
+    assert bool(made) is not bool(values.get("secrets", {}).get("existingSecret"))
+    for one in made:
+        assert one["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        for key in BUNDLED_SECRETS:
+            assert re.fullmatch(r"[0-9a-f]{64}", base64.b64decode(one["data"][key]).decode())
+        password = base64.b64decode(one["data"]["postgres-password"]).decode()
+        url = base64.b64decode(one["data"]["armillary-url"]).decode()
+        assert url == f"postgresql+psycopg://armillary:{password}@a-postgres.core.svc:5432/armillary"
+
+
+def test_the_proxy_is_not_restarted_by_what_does_not_concern_it() -> None:
+    before = find(render(MINIMAL), "Deployment", "a-proxy")["spec"]["template"]
+    changed = deepcopy(MINIMAL)
+    changed["settings"]["login"]["allowed_groups"] = ["others"]
+    changed["hub"] = {"extraConfig": {"x": "pass"}}
+    changed["images"] = {"hub": {"repository": "elsewhere/hub", "tag": "9"}}
+    assert find(render(changed), "Deployment", "a-proxy")["spec"]["template"] == before
+    hub = find(render(MINIMAL), "Deployment", "a-hub")["spec"]["template"]
+    assert find(render(changed), "Deployment", "a-hub")["spec"]["template"] != hub
+
+
+def test_there_is_one_hub_at_most() -> None:
+    for values in SORTS.values():
+        spec = find(render(values), "Deployment", "a-hub")["spec"]
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_two_releases_share_nothing() -> None:
+    def names(release: str, namespace: str) -> set[tuple[str, str, str]]:
+        found = render(MINIMAL, release=release, namespace=namespace)
+        return {
+            (
+                one["kind"],
+                ""
+                if one["kind"] in ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
+                else one["metadata"].get("namespace", namespace),
+                one["metadata"]["name"],
+            )
+            for one in found
+        }
+
+    assert not names("one", "x") & names("two", "x")
+    assert not names("one", "x") & names("two", "y")
+
+
+def test_an_upgrade_begins_with_a_copy() -> None:
+    assert not [one for one in render(MINIMAL) if one["metadata"]["name"] == "a-before-upgrade"]
+    job = find(render(MINIMAL, upgrade=True), "Job", "a-before-upgrade")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"][:3] == ["armillary", "backup", "create"]
+    assert not [
+        one for one in render(odd(), upgrade=True) if one["kind"] in ("Job", "CronJob", "PersistentVolumeClaim")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"publicUrl": ""}, "publicUrl"),
+        ({"puplicUrl": "x"}, "puplicUrl"),
+        ({"settings": {"login": {}}}, "settings.login.issuer: name your OpenID Connect provider"),
+        ({"settings": {"login": {"issuer": "https://x"}, "engine": "local"}}, "engine"),
+        ({"login": {}}, "login.existingSecret"),
+        ({"login": {"clientSecret": "one", "existingSecret": "other"}}, "there is one secret"),
+        ({"database": {"bundled": {"enabled": False}}}, "database.existingSecret"),
+        ({"database": {"existingSecret": "x"}}, "there is one database"),
+        ({"gateway": {"enabled": True}}, "gateway.parentRefs"),
+        ({"service": {"autoscaling": {"minReplicas": 9}}}, "minReplicas is above maxReplicas"),
+        ({"users": {"namespace": {"name": "core"}}}, "a namespace of their own"),
+        ({"hub": {"replicas": 2}}, "replicas"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(Refused, match=re.escape(says)):
+        render({**deepcopy(MINIMAL), **change})
+
+
+def test_sessions_reach_no_private_address_and_no_cloud_metadata() -> None:
+    policy = find(render(MINIMAL), "NetworkPolicy", "a-sessions")["spec"]
+    assert policy["podSelector"] == {}
+    blocks = [peer["ipBlock"] for rule in policy["egress"] for peer in rule.get("to", []) if "ipBlock" in peer]
+    [four, six] = blocks
+    assert {"10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16", "172.16.0.0/12"} <= set(four["except"])
+    assert set(six["except"]) == {"fc00::/7", "fe80::/10"}
+    everywhere = [rule for rule in policy["egress"] if "to" not in rule]
+    assert [sorted({port["port"] for port in rule["ports"]}) for rule in everywhere] == [[53, 5353]]
