@@ -65,129 +65,139 @@ class Image(_Model):
     """An image."""
 
     repository: str = Field(description="Registry, path and name.", min_length=1)
-    tag: str = Field("", description="Tag. Empty: the chart's appVersion.")
+    tag: str = Field(default="", description="Tag. Empty: the chart's appVersion.")
     digest: str = Field(
-        "", description="Digest (`sha256:…`), which wins over the tag.", pattern=r"^(sha256:[0-9a-f]{64})?$"
+        default="", description="Digest (`sha256:…`), which wins over the tag.", pattern=r"^(sha256:[0-9a-f]{64})?$"
     )
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When it is pulled.")
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When it is pulled."
+    )
 
 
 class Amounts(_Model):
     """Cpu in cores and memory in bytes, as Kubernetes writes them."""
 
-    cpu: Quantity | None = Field(None, description="Cores.")
-    memory: Quantity | None = Field(None, description="Bytes.")
+    cpu: Quantity | None = Field(default=None, description="Cores.")
+    memory: Quantity | None = Field(default=None, description="Bytes.")
 
 
 class Resources(_Model):
     """What a container asks for and may have."""
 
-    requests: Amounts = Field(Amounts(), description="What the scheduler keeps for it.")
-    limits: Amounts = Field(Amounts(), description="What it may have at most.")
+    requests: Amounts = Field(default=Amounts(), description="What the scheduler keeps for it.")
+    limits: Amounts = Field(default=Amounts(), description="What it may have at most.")
 
 
 class Placing(_Model):
     """Where pods run."""
 
-    node_selector: Text = Field({}, description="Labels that the node must have.")
-    tolerations: Objects = Field([], description="Taints that they tolerate.")
-    affinity: dict[str, Any] = Field({}, description="Affinity, as in a pod.")
-    priority_class_name: str = Field("", description="An existing PriorityClass. Empty: see `priority`.")
-    annotations: Text = Field({}, description="Annotations of the pods.")
-    labels: Text = Field({}, description="More labels of the pods.")
+    node_selector: Text = Field(default={}, description="Labels that the node must have.")
+    tolerations: Objects = Field(default=[], description="Taints that they tolerate.")
+    affinity: dict[str, Any] = Field(default={}, description="Affinity, as in a pod.")
+    priority_class_name: str = Field(default="", description="An existing PriorityClass. Empty: see `priority`.")
+    annotations: Text = Field(default={}, description="Annotations of the pods.")
+    labels: Text = Field(default={}, description="More labels of the pods.")
 
 
 class Disruption(_Model):
     """PodDisruptionBudget."""
 
-    enabled: bool = Field(False, description="Whether there is one.")
-    min_available: int = Field(1, ge=0, description="How many pods stay during a voluntary disruption.")
+    enabled: bool = Field(default=False, description="Whether there is one.")
+    min_available: int = Field(default=1, ge=0, description="How many pods stay during a voluntary disruption.")
 
 
 class Hub(Placing):
     """The hub. There is one pod; an update replaces it (`Recreate`) while proxy and sessions go on."""
 
     resources: Resources = Field(
-        Resources(requests=Amounts(cpu="200m", memory="512Mi"), limits=Amounts(memory="2Gi")),
+        default=Resources(requests=Amounts(cpu="200m", memory="512Mi"), limits=Amounts(memory="2Gi")),
         description="About 0.3 GB per 1,000 running servers, beside 0.3 GB.",
     )
     disruption: Disruption = Field(
-        Disruption(), description="With one pod it would keep nodes from being drained, so it is off."
+        default=Disruption(), description="With one pod it would keep nodes from being drained, so it is off."
     )
     extra_config: Text = Field(
-        {}, description="Python that runs after our configuration, by name; read in the order of the names."
+        default={}, description="Python that runs after our configuration, by name; read in the order of the names."
     )
-    extra_env: Objects = Field([], description="More environment variables, as in a container.")
-    extra_volumes: Objects = Field([], description="More volumes, as in a pod.")
-    extra_volume_mounts: Objects = Field([], description="More mounts, as in a container.")
-    grace_seconds: int = Field(30, ge=1, le=600, description="How long it may take to end, in seconds.")
+    extra_env: Objects = Field(default=[], description="More environment variables, as in a container.")
+    extra_volumes: Objects = Field(default=[], description="More volumes, as in a pod.")
+    extra_volume_mounts: Objects = Field(default=[], description="More mounts, as in a container.")
+    grace_seconds: int = Field(default=30, ge=1, le=600, description="How long it may take to end, in seconds.")
 
 
 class ProxyService(_Model):
     """The Service that people reach, by an Ingress, a Gateway or directly."""
 
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field("ClusterIP", description="Its type.")
-    port: int = Field(80, ge=1, le=65535, description="Its port.")
-    node_port: int | None = Field(None, ge=1, le=65535, description="Port on the nodes, with NodePort. Empty: any.")
-    annotations: Text = Field({}, description="Annotations, for instance of a cloud's load balancer.")
-    load_balancer_class: str = Field("", description="Class of the load balancer. Empty: the cluster's.")
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(default="ClusterIP", description="Its type.")
+    port: int = Field(default=80, ge=1, le=65535, description="Its port.")
+    node_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port on the nodes, with NodePort. Empty: any."
+    )
+    annotations: Text = Field(default={}, description="Annotations, for instance of a cloud's load balancer.")
+    load_balancer_class: str = Field(default="", description="Class of the load balancer. Empty: the cluster's.")
 
 
 class Proxy(Placing):
     """configurable-http-proxy. It is restarted only when its own image, token or resources change."""
 
     resources: Resources = Field(
-        Resources(requests=Amounts(cpu="200m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        default=Resources(requests=Amounts(cpu="200m", memory="256Mi"), limits=Amounts(memory="1Gi")),
         description="It holds every connection of every browser.",
     )
-    disruption: Disruption = Field(Disruption(), description="With one pod it would keep nodes from being drained.")
-    service: ProxyService = Field(ProxyService(), description="The Service in front of it.")
-    timeout_seconds: int = Field(0, ge=0, description="End a connection without traffic after so long. 0: never.")
-    extra_args: list[str] = Field([], description="More arguments.")
-    grace_seconds: int = Field(60, ge=1, le=3600, description="How long it may take to end, in seconds.")
+    disruption: Disruption = Field(
+        default=Disruption(), description="With one pod it would keep nodes from being drained."
+    )
+    service: ProxyService = Field(default=ProxyService(), description="The Service in front of it.")
+    timeout_seconds: int = Field(
+        default=0, ge=0, description="End a connection without traffic after so long. 0: never."
+    )
+    extra_args: list[str] = Field(default=[], description="More arguments.")
+    grace_seconds: int = Field(default=60, ge=1, le=3600, description="How long it may take to end, in seconds.")
 
 
 class Autoscaling(_Model):
     """HorizontalPodAutoscaler by cpu."""
 
-    enabled: bool = Field(False, description="Whether the number follows the load.")
-    min_replicas: int = Field(2, ge=1, description="At least so many.")
-    max_replicas: int = Field(5, ge=1, description="At most so many.")
-    cpu_percent: int = Field(70, ge=1, le=100, description="The use of the requested cpu that is aimed at, in percent.")
+    enabled: bool = Field(default=False, description="Whether the number follows the load.")
+    min_replicas: int = Field(default=2, ge=1, description="At least so many.")
+    max_replicas: int = Field(default=5, ge=1, description="At most so many.")
+    cpu_percent: int = Field(
+        default=70, ge=1, le=100, description="The use of the requested cpu that is aimed at, in percent."
+    )
 
 
 class Service(Placing):
     """REST API and pages; any number of pods."""
 
-    replicas: int = Field(2, ge=1, description="How many, where nothing scales them.")
+    replicas: int = Field(default=2, ge=1, description="How many, where nothing scales them.")
     resources: Resources = Field(
-        Resources(requests=Amounts(cpu="100m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        default=Resources(requests=Amounts(cpu="100m", memory="256Mi"), limits=Amounts(memory="1Gi")),
         description="Each live page costs about 50 kB.",
     )
-    autoscaling: Autoscaling = Field(Autoscaling(), description="More of them under load.")
-    disruption: Disruption = Field(Disruption(enabled=True), description="One stays while nodes are drained.")
+    autoscaling: Autoscaling = Field(default=Autoscaling(), description="More of them under load.")
+    disruption: Disruption = Field(default=Disruption(enabled=True), description="One stays while nodes are drained.")
 
 
 class Controller(Placing):
     """The loops that count, queue, stop and repair; one acts, the others wait to take over."""
 
-    replicas: int = Field(2, ge=1, description="How many.")
+    replicas: int = Field(default=2, ge=1, description="How many.")
     resources: Resources = Field(
-        Resources(requests=Amounts(cpu="100m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        default=Resources(requests=Amounts(cpu="100m", memory="256Mi"), limits=Amounts(memory="1Gi")),
         description="It knows every node and pod of the cluster, slim: 190 MB for 1,000 nodes and 10,000 pods.",
     )
-    disruption: Disruption = Field(Disruption(enabled=True), description="One stays while nodes are drained.")
+    disruption: Disruption = Field(default=Disruption(enabled=True), description="One stays while nodes are drained.")
 
 
 class Bundled(Placing):
     """A PostgreSQL of the chart's own: one pod with one volume, for sites that have none."""
 
-    enabled: bool = Field(True, description="Whether it is used. Without it `database.existingSecret` is.")
-    storage_class: str = Field("", description="StorageClass of its volume. Empty: the cluster's default.")
-    size: Quantity = Field("8Gi", description="Size of its volume.")
-    user: int = Field(999, ge=1, description="The uid that it runs as; that of the image's account `postgres`.")
+    enabled: bool = Field(default=True, description="Whether it is used. Without it `database.existingSecret` is.")
+    storage_class: str = Field(default="", description="StorageClass of its volume. Empty: the cluster's default.")
+    size: Quantity = Field(default="8Gi", description="Size of its volume.")
+    user: int = Field(default=999, ge=1, description="The uid that it runs as; that of the image's account `postgres`.")
     resources: Resources = Field(
-        Resources(requests=Amounts(cpu="200m", memory="256Mi"), limits=Amounts(memory="1Gi")),
+        default=Resources(requests=Amounts(cpu="200m", memory="256Mi"), limits=Amounts(memory="1Gi")),
         description="A million rows of the ledger are about 1 GB on disk.",
     )
 
@@ -196,44 +206,46 @@ class Database(_Model):
     """Where Armillary and JupyterHub keep what they know."""
 
     existing_secret: str = Field(
-        "",
+        default="",
         description="A Secret with the keys `armillary-url` and `jupyterhub-url`: two databases of a PostgreSQL ≥ 15, "
         "as `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Only without the bundled one.",
     )
-    bundled: Bundled = Field(Bundled(), description="The chart's own PostgreSQL.")
+    bundled: Bundled = Field(default=Bundled(), description="The chart's own PostgreSQL.")
 
 
 class Backup(_Model):
     """`armillary backup create` before every upgrade, and by a CronJob."""
 
-    before_upgrade: bool = Field(True, description="Whether an upgrade begins with a copy, and fails without one.")
-    schedule: str = Field("15 3 * * *", description="When a copy is made, as in cron. Empty: never.")
-    keep: int = Field(14, ge=1, description="How many copies stay.")
-    storage_class: str = Field("", description="StorageClass of their volume. Empty: the cluster's default.")
-    size: Quantity = Field("10Gi", description="Size of their volume.")
+    before_upgrade: bool = Field(
+        default=True, description="Whether an upgrade begins with a copy, and fails without one."
+    )
+    schedule: str = Field(default="15 3 * * *", description="When a copy is made, as in cron. Empty: never.")
+    keep: int = Field(default=14, ge=1, description="How many copies stay.")
+    storage_class: str = Field(default="", description="StorageClass of their volume. Empty: the cluster's default.")
+    size: Quantity = Field(default="10Gi", description="Size of their volume.")
 
 
 class Login(_Model):
     """The hub's secret at the OpenID provider; all else of the login is below `settings.login`."""
 
-    client_secret: str = Field("", description="The secret itself; better keep it in a Secret of your own.")
-    existing_secret: str = Field("", description="A Secret that holds it.")
-    key: str = Field("client-secret", description="The key in that Secret.", min_length=1)
-    ca_certificates: str = Field("", description="PEM of authorities that signed the provider's certificate.")
+    client_secret: str = Field(default="", description="The secret itself; better keep it in a Secret of your own.")
+    existing_secret: str = Field(default="", description="A Secret that holds it.")
+    key: str = Field(default="client-secret", description="The key in that Secret.", min_length=1)
+    ca_certificates: str = Field(default="", description="PEM of authorities that signed the provider's certificate.")
 
 
 class Mail(_Model):
     """The password of the mail server that `settings.queue.mail` names."""
 
-    existing_secret: str = Field("", description="A Secret that holds it. Empty: none is used.")
-    key: str = Field("password", description="The key in that Secret.", min_length=1)
+    existing_secret: str = Field(default="", description="A Secret that holds it. Empty: none is used.")
+    key: str = Field(default="password", description="The key in that Secret.", min_length=1)
 
 
 class Secrets(_Model):
     """Keys and tokens that hub, proxy and service share."""
 
     existing_secret: str = Field(
-        "",
+        default="",
         description="A Secret with the keys `cookie_secret`, `auth_state_keys`, `proxy_password` and `service_token`, "
         "each 64 hexadecimal digits; with the bundled database also `postgres-password`, `armillary-url`, "
         "`jupyterhub-url`. Empty: one is made at the first install and kept. Tools that render without asking the "
@@ -244,128 +256,148 @@ class Secrets(_Model):
 class Namespace(_Model):
     """The namespace of the sessions."""
 
-    name: Dns = Field("", description="Its name. Empty: the release's name and `-users`.")
-    create: bool = Field(True, description="Whether the chart makes it; with Pod Security `restricted` enforced.")
-    keep: bool = Field(True, description="Whether it, and with it all homes, stays when the chart is uninstalled.")
-    labels: Text = Field({}, description="More labels of it.")
-    annotations: Text = Field({}, description="Annotations of it.")
+    name: Dns = Field(default="", description="Its name. Empty: the release's name and `-users`.")
+    create: bool = Field(
+        default=True, description="Whether the chart makes it; with Pod Security `restricted` enforced."
+    )
+    keep: bool = Field(
+        default=True, description="Whether it, and with it all homes, stays when the chart is uninstalled."
+    )
+    labels: Text = Field(default={}, description="More labels of it.")
+    annotations: Text = Field(default={}, description="Annotations of it.")
 
 
 class Allowed(_Model):
     """Where sessions may connect to, beside DNS, hub, proxy and service."""
 
-    internet: bool = Field(True, description="Whether addresses that are not private are allowed.")
+    internet: bool = Field(default=True, description="Whether addresses that are not private are allowed.")
     except_: list[str] = Field(
-        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"],
+        default=[
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ],
         alias="except",
         description="What is not the internet: private addresses, and clouds' metadata. Add your cluster's own.",
     )
     more: Objects = Field(
-        [], description="More rules, as in `egress` of a NetworkPolicy: a file server, a site's services."
+        default=[], description="More rules, as in `egress` of a NetworkPolicy: a file server, a site's services."
     )
 
 
 class UserPolicy(_Model):
     """NetworkPolicy of the sessions."""
 
-    enabled: bool = Field(True, description="Whether there is one.")
-    egress: Allowed = Field(Allowed(), description="Where sessions may connect to.")
-    dns_ports: list[int] = Field([53, 5353], description="Ports of DNS, which is allowed everywhere in the cluster.")
+    enabled: bool = Field(default=True, description="Whether there is one.")
+    egress: Allowed = Field(default=Allowed(), description="Where sessions may connect to.")
+    dns_ports: list[int] = Field(
+        default=[53, 5353], description="Ports of DNS, which is allowed everywhere in the cluster."
+    )
 
 
 class Placeholders(_Model):
     """Pods that hold room for the next session, and make way for it at once."""
 
-    replicas: int = Field(0, ge=0, description="How many.")
+    replicas: int = Field(default=0, ge=0, description="How many.")
     resources: Resources = Field(
-        Resources(requests=Amounts(cpu="1", memory="4Gi"), limits=Amounts()), description="What each holds."
+        default=Resources(requests=Amounts(cpu="1", memory="4Gi"), limits=Amounts()), description="What each holds."
     )
-    node_selector: Text = Field({}, description="Labels that the node must have.")
-    tolerations: Objects = Field([], description="Taints that they tolerate.")
+    node_selector: Text = Field(default={}, description="Labels that the node must have.")
+    tolerations: Objects = Field(default=[], description="Taints that they tolerate.")
 
 
 class PrePuller(_Model):
     """Images of the catalogue on every node before somebody waits for them."""
 
-    hook: bool = Field(False, description="Whether an upgrade waits until every node has them.")
-    continuous: bool = Field(True, description="Whether nodes that come later get them, too.")
-    images: list[str] = Field([], description="The images. Empty: those of the catalogue that is given here.")
-    node_selector: Text = Field({}, description="Labels of the nodes.")
-    tolerations: Objects = Field([], description="Taints that it tolerates.")
+    hook: bool = Field(default=False, description="Whether an upgrade waits until every node has them.")
+    continuous: bool = Field(default=True, description="Whether nodes that come later get them, too.")
+    images: list[str] = Field(default=[], description="The images. Empty: those of the catalogue that is given here.")
+    node_selector: Text = Field(default={}, description="Labels of the nodes.")
+    tolerations: Objects = Field(default=[], description="Taints that it tolerates.")
 
 
 class Users(_Model):
     """What surrounds the sessions; the sessions themselves are described by `settings` and `catalogue`."""
 
-    namespace: Namespace = Field(Namespace(), description="Their namespace.")
-    network_policy: UserPolicy = Field(UserPolicy(), description="Whom they reach, and who reaches them.")
-    placeholders: Placeholders = Field(Placeholders(), description="Room that is kept.")
-    pre_puller: PrePuller = Field(PrePuller(), description="Images that are there.")
+    namespace: Namespace = Field(default=Namespace(), description="Their namespace.")
+    network_policy: UserPolicy = Field(default=UserPolicy(), description="Whom they reach, and who reaches them.")
+    placeholders: Placeholders = Field(default=Placeholders(), description="Room that is kept.")
+    pre_puller: PrePuller = Field(default=PrePuller(), description="Images that are there.")
 
 
 class Tls(_Model):
     """Encryption of an Ingress."""
 
-    enabled: bool = Field(True, description="Whether it is, for an https publicUrl.")
-    secret_name: str = Field("", description="Secret with the certificate. Empty: the release's name and `-tls`.")
-    cluster_issuer: str = Field("", description="ClusterIssuer of cert-manager that makes it. Empty: you do.")
+    enabled: bool = Field(default=True, description="Whether it is, for an https publicUrl.")
+    secret_name: str = Field(
+        default="", description="Secret with the certificate. Empty: the release's name and `-tls`."
+    )
+    cluster_issuer: str = Field(default="", description="ClusterIssuer of cert-manager that makes it. Empty: you do.")
 
 
 class Ingress(_Model):
     """An Ingress for publicUrl."""
 
-    enabled: bool = Field(False, description="Whether there is one.")
-    class_name: str = Field("", description="IngressClass. Empty: the cluster's default.")
-    annotations: Text = Field({}, description="Annotations: time-outs of websockets, sizes of bodies.")
-    tls: Tls = Field(Tls(), description="Its encryption.")
+    enabled: bool = Field(default=False, description="Whether there is one.")
+    class_name: str = Field(default="", description="IngressClass. Empty: the cluster's default.")
+    annotations: Text = Field(default={}, description="Annotations: time-outs of websockets, sizes of bodies.")
+    tls: Tls = Field(default=Tls(), description="Its encryption.")
 
 
 class Gateway(_Model):
     """An HTTPRoute for publicUrl, for clusters with the Gateway API."""
 
-    enabled: bool = Field(False, description="Whether there is one.")
-    parent_refs: Objects = Field([], description="The Gateways, as in an HTTPRoute.")
-    annotations: Text = Field({}, description="Annotations.")
+    enabled: bool = Field(default=False, description="Whether there is one.")
+    parent_refs: Objects = Field(default=[], description="The Gateways, as in an HTTPRoute.")
+    annotations: Text = Field(default={}, description="Annotations.")
 
 
 class Priority(_Model):
     """PriorityClasses: core parts before sessions, sessions before placeholders."""
 
-    enabled: bool = Field(True, description="Whether the chart makes them. They are objects of the whole cluster.")
-    core: int = Field(1000, description="Of hub, proxy, service, controller and database.")
-    users: int = Field(0, description="Of sessions.")
-    placeholders: int = Field(-10, description="Of placeholders, which anything displaces.")
+    enabled: bool = Field(
+        default=True, description="Whether the chart makes them. They are objects of the whole cluster."
+    )
+    core: int = Field(default=1000, description="Of hub, proxy, service, controller and database.")
+    users: int = Field(default=0, description="Of sessions.")
+    placeholders: int = Field(default=-10, description="Of placeholders, which anything displaces.")
 
 
 class Policies(_Model):
     """NetworkPolicies of the core parts."""
 
-    enabled: bool = Field(True, description="Whether there are any.")
+    enabled: bool = Field(default=True, description="Whether there are any.")
     ingress_from: Objects = Field(
-        [], description="Who may reach the proxy, as in `from` of a NetworkPolicy. Empty: everybody."
+        default=[], description="Who may reach the proxy, as in `from` of a NetworkPolicy. Empty: everybody."
     )
     monitoring_from: Objects = Field(
-        [], description="Who may read metrics beside pods of this namespace, as in `from` of a NetworkPolicy."
+        default=[], description="Who may read metrics beside pods of this namespace, as in `from` of a NetworkPolicy."
     )
 
 
 class Monitoring(_Model):
     """For the Prometheus operator and Grafana's sidecar."""
 
-    service_monitors: bool = Field(False, description="Whether there are ServiceMonitors.")
-    rules: bool = Field(False, description="Whether there is a PrometheusRule with our alerts.")
-    dashboards: bool = Field(False, description="Whether there are ConfigMaps with our dashboards.")
-    interval_seconds: int = Field(30, ge=5, le=600, description="How often metrics are read, in seconds.")
-    labels: Text = Field({}, description="Labels by which your Prometheus chooses monitors and rules.")
-    dashboard_labels: Text = Field({"grafana_dashboard": "1"}, description="Labels by which Grafana finds dashboards.")
+    service_monitors: bool = Field(default=False, description="Whether there are ServiceMonitors.")
+    rules: bool = Field(default=False, description="Whether there is a PrometheusRule with our alerts.")
+    dashboards: bool = Field(default=False, description="Whether there are ConfigMaps with our dashboards.")
+    interval_seconds: int = Field(default=30, ge=5, le=600, description="How often metrics are read, in seconds.")
+    labels: Text = Field(default={}, description="Labels by which your Prometheus chooses monitors and rules.")
+    dashboard_labels: Text = Field(
+        default={"grafana_dashboard": "1"}, description="Labels by which Grafana finds dashboards."
+    )
 
 
 class Rbac(_Model):
     """What the service accounts may do."""
 
-    create: bool = Field(True, description="Whether the chart makes roles and bindings.")
+    create: bool = Field(default=True, description="Whether the chart makes roles and bindings.")
     dynamic_resource_allocation: bool = Field(
-        True, description="Whether that is needed for accelerators that are asked for by ResourceClaims."
+        default=True, description="Whether that is needed for accelerators that are asked for by ResourceClaims."
     )
 
 
@@ -373,34 +405,38 @@ class Values(_Model):
     """Values of the chart."""
 
     public_url: str = Field(
-        "",
+        default="",
         description="Where people reach the site: https://hub.example.org/. The path may be longer. Required.",
         pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
     )
     settings: dict[str, Any] = Field(
-        {},
+        default={},
         description="What hub, service and controller are told, as in armillary.yaml: login, kubernetes, queue, …",
     )
-    catalogue: dict[str, Any] = Field({}, description="What can be started, as in a catalogue. Empty: the shipped one.")
-    quotas: dict[str, Any] = Field({}, description="Limits, as in the file of quotas. Empty: none are declared.")
-    login: Login = Field(Login(), description="The secret of the login.")
-    mail: Mail = Field(Mail(), description="The secret of the mail server.")
-    secrets: Secrets = Field(Secrets(), description="Keys and tokens.")
-    database: Database = Field(Database(), description="The databases.")
-    backup: Backup = Field(Backup(), description="Copies of the installation.")
-    hub: Hub = Field(Hub(), description="The hub.")
-    proxy: Proxy = Field(Proxy(), description="The proxy.")
-    service: Service = Field(Service(), description="The service.")
-    controller: Controller = Field(Controller(), description="The controller.")
-    users: Users = Field(Users(), description="The sessions' surroundings.")
-    ingress: Ingress = Field(Ingress(), description="Ingress.")
-    gateway: Gateway = Field(Gateway(), description="Gateway API.")
-    network_policies: Policies = Field(Policies(), description="NetworkPolicies of the core parts.")
-    priority: Priority = Field(Priority(), description="PriorityClasses.")
-    monitoring: Monitoring = Field(Monitoring(), description="Monitoring.")
-    rbac: Rbac = Field(Rbac(), description="Rights.")
+    catalogue: dict[str, Any] = Field(
+        default={}, description="What can be started, as in a catalogue. Empty: the shipped one."
+    )
+    quotas: dict[str, Any] = Field(
+        default={}, description="Limits, as in the file of quotas. Empty: none are declared."
+    )
+    login: Login = Field(default=Login(), description="The secret of the login.")
+    mail: Mail = Field(default=Mail(), description="The secret of the mail server.")
+    secrets: Secrets = Field(default=Secrets(), description="Keys and tokens.")
+    database: Database = Field(default=Database(), description="The databases.")
+    backup: Backup = Field(default=Backup(), description="Copies of the installation.")
+    hub: Hub = Field(default=Hub(), description="The hub.")
+    proxy: Proxy = Field(default=Proxy(), description="The proxy.")
+    service: Service = Field(default=Service(), description="The service.")
+    controller: Controller = Field(default=Controller(), description="The controller.")
+    users: Users = Field(default=Users(), description="The sessions' surroundings.")
+    ingress: Ingress = Field(default=Ingress(), description="Ingress.")
+    gateway: Gateway = Field(default=Gateway(), description="Gateway API.")
+    network_policies: Policies = Field(default=Policies(), description="NetworkPolicies of the core parts.")
+    priority: Priority = Field(default=Priority(), description="PriorityClasses.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring.")
+    rbac: Rbac = Field(default=Rbac(), description="Rights.")
     images: dict[Literal["hub", "proxy", "postgres", "pause"], Image] = Field(
-        {
+        default={
             "hub": Image(repository="localhost/armillary/hub"),
             "proxy": Image(repository="localhost/armillary/proxy"),
             "postgres": Image(repository="localhost/armillary/postgres"),
@@ -408,8 +444,10 @@ class Values(_Model):
         },
         description="The chart's images; those of sessions are in the catalogue.",
     )
-    image_pull_secrets: list[str] = Field([], description="Secrets for private registries, of all pods and sessions.")
-    uid: int = Field(1000, ge=1, description="The uid and gid that hub, proxy, service and controller run as.")
+    image_pull_secrets: list[str] = Field(
+        default=[], description="Secrets for private registries, of all pods and sessions."
+    )
+    uid: int = Field(default=1000, ge=1, description="The uid and gid that hub, proxy, service and controller run as.")
 
 
 def fixed() -> Iterator[str]:
