@@ -1,15 +1,13 @@
 """Images from `images/`, built on a Debian of our own (no registry is needed) and kept as archives in the cache.
 
-An image's tag is made from what it is built from, so that it is built again when that has changed and only then.
+`images/build.py` builds them, as it does for an operator. An image's tag is made from what it is built from, so that it
+is built again when that has changed and only then.
 """
 
 from __future__ import annotations
 
-import configparser
-import hashlib
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from functools import cache as once
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tests.lab import build, cache, packages
 from tests.lab.errors import LabError, LabUnavailable
@@ -27,11 +26,20 @@ from tests.lab.errors import LabError, LabUnavailable
 SOURCES = Path(__file__).resolve().parents[2] / "images"
 _DEBIAN = "debian-bookworm-1"
 _REPOSITORY = "localhost/armillary"
+_BASE = f"{_REPOSITORY}/debian:{_DEBIAN}"
 _ARCHIVE = "image.tar"
-_WHEELS = "wheels"
-_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-# Where the builder's machine tells a build how to reach package indexes; nothing of it stays in an image.
-_BUILD_FOLDER = "/run/armillary-build"
+
+
+@once
+def program() -> ModuleType:
+    """The program that builds the images; it is no part of a package."""
+    spec = importlib.util.spec_from_file_location("armillary_images_build", SOURCES / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def _run(*command: str | Path) -> str:
@@ -65,15 +73,15 @@ def _debian() -> Path:
 
 
 @contextmanager
-def _buildah() -> Iterator[list[str | Path]]:
-    """The start of a buildah command line; its layers are kept in the cache, its mounts are not."""
+def _buildah() -> Iterator[Any]:
+    """A builder; its layers are kept in the cache, its mounts are not."""
     if os.geteuid() != 0:
         raise LabUnavailable("Images are built as root; run the tests as root, or without the cluster tier.")
     packages.install(packages.IMAGES)
     root = cache.root() / "buildah"
     with cache.locked("buildah"), tempfile.TemporaryDirectory(prefix="armillary-buildah-") as run:
         try:
-            yield ["buildah", "--root", root, "--runroot", run, "--storage-driver", "overlay"]
+            yield program().Builder(("buildah", "--root", str(root), "--runroot", run, "--storage-driver", "overlay"))
         finally:
             for point in _mounts_below(root, Path(run)):
                 subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
@@ -85,139 +93,54 @@ def _mounts_below(*folders: Path) -> list[str]:
     return [point for point in reversed(points) if any(Path(point).is_relative_to(folder) for folder in folders)]
 
 
-def _pip_settings() -> str:
-    """This machine's pip settings as a file for builds, with the CA bundle at its place there."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
-        capture_output=True,
-        text=True,
-        cwd="/",
-        check=False,
-    ).stdout
-    settings = configparser.ConfigParser(interpolation=None)
-    settings["global"] = {}
-    for name, value in re.findall(r"^(?:global|install|:env:)\.(\S+?)='(.*)'$", listed, flags=re.MULTILINE):
-        if name in ("index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "timeout", "retries"):
-            settings["global"][name.removeprefix("default-")] = value
-    settings["global"]["cert"] = f"{_BUILD_FOLDER}/ca.crt"
-    with tempfile.TemporaryFile("w+") as file:
-        settings.write(file)
-        file.seek(0)
-        return file.read()
-
-
-def _ca_bundle() -> Path:
-    named = (os.environ.get(name) for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
-    return Path(next(filter(None, named), _CA_BUNDLE))
-
-
-def _build(buildah: list[str | Path], context: Path, tag: str, base: str | None) -> None:
-    with tempfile.TemporaryDirectory(prefix="armillary-build-") as folder:
-        Path(folder, "pip.conf").write_text(_pip_settings())
-        shutil.copy(_ca_bundle(), Path(folder, "ca.crt"))
-        Path(folder).chmod(0o755)
-        arguments = [f"--build-arg=PIP_CONFIG_FILE={_BUILD_FOLDER}/pip.conf"]
-        if base is not None:
-            arguments.append(f"--build-arg=BASE_IMAGE={base}")
-        _run(
-            *buildah,
-            "bud",
-            "--layers",
-            "--isolation=chroot",
-            "--network=host",
-            "--pull-never",
-            f"--volume={folder}:{_BUILD_FOLDER}:ro",
-            *arguments,
-            f"--tag={tag}",
-            context,
-        )
-
-
-def _has(buildah: list[str | Path], tag: str) -> bool:
-    command = [str(part) for part in (*buildah, "inspect", "--type", "image", tag)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _save(buildah: list[str | Path], tag: str, archive: Path) -> None:
+def _save(builder: Any, tag: str, archive: Path) -> None:
     # Docker's archive format is the one whose layers stay uncompressed: both ends are faster on this one machine.
-    _run(*buildah, "push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
+    _run(*builder.command, "push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
 
 
 def _make_image(name: str, tag: str, into: Path) -> None:
-    debian = f"{_REPOSITORY}/debian:{_DEBIAN}"
-    with _buildah() as buildah:
-        if not _has(buildah, debian):
-            _build(buildah, _debian(), debian, None)
-        with _context(SOURCES / name) as context:
-            _build(buildah, context, tag, debian)
-        _save(buildah, tag, into / _ARCHIVE)
+    with _buildah() as builder:
+        _built(builder, name, tag)
+        _save(builder, tag, into / _ARCHIVE)
 
 
-@once
-def _labextension() -> ModuleType:
-    """The program that builds the JupyterLab extension; it lies beside images that take it, in no package."""
-    spec = importlib.util.spec_from_file_location("armillary_labextension_build", SOURCES / "labextension" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _context(folder: Path) -> Iterator[Path]:
-    """What the image is built from: its files, and the extension's wheel where it takes wheels."""
-    if not (folder / _WHEELS).is_dir():
-        yield folder
+def _built(builder: Any, name: str, tag: str) -> None:
+    """Build an image, and before it what it is built on."""
+    if builder.has(tag):
         return
-    with tempfile.TemporaryDirectory(prefix="armillary-context-") as temporary:
-        context = Path(temporary, "context")
-        for path in _files(folder):
-            (context / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(folder / path, context / path)
-        shutil.copy(_wheel(), context / _WHEELS)
-        yield context
-
-
-def _wheel() -> Path:
-    build = _labextension()
+    images = program()
+    image = images.images()[name]
+    if image.parent is None:
+        base = _BASE
+        if not builder.has(base):
+            builder.build(_debian(), base, None)
+    else:
+        base = _reference(image.parent)
+        _built(builder, image.parent, base)
     try:
-        made: Path = build.wheel()
-    except build.Problem as problem:
-        raise LabError(f"the JupyterLab extension cannot be built: {problem}") from problem
-    return made
+        with images.context(image) as context:
+            builder.build(context, tag, base, images.labels_of(image, tag.rpartition(":")[2], base))
+    except images.Problem as problem:
+        raise LabError(str(problem)) from problem
 
 
 def _make_pause(tag: str, into: Path) -> None:
-    program = build.pause()
-    with _buildah() as buildah, tempfile.TemporaryDirectory() as context:
-        shutil.copy(program / "pause", context)
+    made = build.pause()
+    with _buildah() as builder, tempfile.TemporaryDirectory() as context:
+        shutil.copy(made / "pause", context)
         Path(context, "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
-        _build(buildah, Path(context), tag, None)
-        _save(buildah, tag, into / _ARCHIVE)
+        builder.build(Path(context), tag, None)
+        _save(builder, tag, into / _ARCHIVE)
 
 
-def _digest(folder: Path) -> str:
-    """A short hash of the folder's files (names, whether they can be run, contents) and of the extension's sources."""
-    digest = hashlib.sha256(_DEBIAN.encode())
-    for path in _files(folder):
-        runs = (folder / path).stat().st_mode & 0o100
-        content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
-        digest.update(f"\0{path.as_posix()}\0{runs}\0{content}".encode())
-    if (folder / _WHEELS).is_dir():
-        digest.update(f"\0{_labextension().key()}".encode())
-    return digest.hexdigest()[:12]
-
-
-def _files(folder: Path) -> list[Path]:
-    """The image's files, relative to its folder; of the wheels only ours is taken, from where it is built."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if "__pycache__" not in path.parts and path.suffix != ".whl")
+def _reference(name: str) -> str:
+    images = program()
+    return f"{_REPOSITORY}/{name}:{images.tag_of(images.images()[name], _DEBIAN)}"
 
 
 def names() -> list[str]:
     """The images that can be built: folders of `images/` with a Dockerfile."""
-    return sorted(path.parent.name for path in SOURCES.glob("*/Dockerfile"))
+    return sorted(program().images())
 
 
 def archive(name: str) -> tuple[str, Path]:
@@ -228,8 +151,8 @@ def archive(name: str) -> tuple[str, Path]:
     """
     if name not in names():
         raise LabError(f"there is no images/{name}/Dockerfile; images are: {', '.join(names())}")
-    digest = _digest(SOURCES / name)
-    tag = f"{_REPOSITORY}/{name}:{digest}"
+    tag = _reference(name)
+    digest = tag.rpartition(":")[2]
     notice = f"building image {name}, about two minutes, once for each change of images/{name}"
     return tag, cache.entry(f"image-{name}-{digest}", partial(_make_image, name, tag), notice) / _ARCHIVE
 

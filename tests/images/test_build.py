@@ -1,0 +1,148 @@
+"""What an image is built from, what it is known by, and in which order images are built."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.lab.images import program
+
+build = program()
+
+
+class NoNode(Exception):
+    """Why the extension cannot be built."""
+
+
+@pytest.fixture
+def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A program that builds the extension, which a test may change."""
+    wheel = tmp_path / "armillary_lab-1-py3-none-any.whl"
+    wheel.write_bytes(b"ours")
+    made = SimpleNamespace(key=lambda: "first", wheel=lambda: wheel, Problem=NoNode)
+    monkeypatch.setattr(build, "labextension", lambda: made)
+    return made
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> object:
+    """An image that takes wheels, in which somebody has left one."""
+    folder = tmp_path / "image"
+    (folder / "wheels").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("# One of the tests\nFROM x\n")
+    (folder / "wheels" / "README.md").write_text("wheels\n")
+    (folder / "wheels" / "old.whl").write_bytes(b"old")
+    return build.Image("image", folder, None)
+
+
+def test_an_image_that_takes_wheels_is_another_when_the_extension_is(extension: SimpleNamespace, image) -> None:  # type: ignore[no-untyped-def]
+    before = build.tag_of(image, "debian")
+    (image.folder / "wheels" / "old.whl").write_bytes(b"older")
+    assert build.tag_of(image, "debian") == before
+    extension.key = lambda: "second"
+    assert build.tag_of(image, "debian") != before
+
+
+def test_an_image_without_wheels_has_nothing_to_do_with_the_extension(extension: SimpleNamespace, image) -> None:  # type: ignore[no-untyped-def]
+    for left in (image.folder / "wheels").iterdir():
+        left.unlink()
+    (image.folder / "wheels").rmdir()
+    before = build.tag_of(image, "debian")
+    extension.key = lambda: "second"
+    assert build.tag_of(image, "debian") == before
+    with build.context(image) as context:
+        assert [path.name for path in context.iterdir()] == ["Dockerfile"]
+
+
+def test_the_wheel_that_was_built_is_the_only_one_in_the_context(extension: SimpleNamespace, image) -> None:  # type: ignore[no-untyped-def]
+    (image.folder / "Dockerfile").chmod(0o755)
+    with build.context(image) as context:
+        found = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
+        assert found == {"Dockerfile", "wheels/README.md", "wheels/armillary_lab-1-py3-none-any.whl"}
+        assert (context / "Dockerfile").stat().st_mode & 0o100
+        assert (context / "wheels" / "armillary_lab-1-py3-none-any.whl").read_bytes() == b"ours"
+    assert not context.exists()
+    assert (image.folder / "wheels" / "old.whl").exists()
+
+
+def test_an_extension_that_cannot_be_built_is_said(extension: SimpleNamespace, image) -> None:  # type: ignore[no-untyped-def]
+    def fail() -> Path:
+        raise NoNode("Node 20 or newer is needed")
+
+    extension.wheel = fail
+    with pytest.raises(build.Problem, match="the JupyterLab extension cannot be built: Node 20"), build.context(image):
+        pass
+
+
+def test_another_base_or_file_is_another_image(extension: SimpleNamespace, image) -> None:  # type: ignore[no-untyped-def]
+    tags = {build.tag_of(image, "debian"), build.tag_of(image, "ubuntu")}
+    (image.folder / "Dockerfile").chmod(0o755)
+    tags.add(build.tag_of(image, "debian"))
+    (image.folder / "more").write_text("x")
+    tags.add(build.tag_of(image, "debian"))
+    assert len(tags) == 4
+
+
+def test_the_hubs_image_holds_this_project_as_a_wheel_and_is_another_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    image = build.images()["hub"]
+    with build.context(image) as context:
+        [wheel] = (context / "wheels").glob("*.whl")
+        names = zipfile.ZipFile(wheel).namelist()
+    assert {"hub/cli.py", "spawner/kube.py", "profiles/catalogue.yaml", "hub/templates/home.html"} <= set(names)
+    before = build.tag_of(image, "debian")
+    monkeypatch.setattr(build, "_PACKAGES", ("profiles", "spawner"))
+    assert build.tag_of(image, "debian") != before
+
+
+def test_images_come_after_what_they_are_built_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, base in (("a", "c"), ("b", "debian"), ("c", "b")):
+        (tmp_path / name).mkdir()
+        reference = base if base == "debian" else f"{build.NAME}/{base}"
+        (tmp_path / name / "Dockerfile").write_text(f"# {name}\nARG BASE_IMAGE={reference}\nFROM $BASE_IMAGE\n")
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    known = build.images()
+    assert [*known] == ["b", "c", "a"]
+    assert [image.parent for image in known.values()] == [None, "b", "c"]
+    assert [image.name for image in build._wanted(known, ["c"])] == ["b", "c"]
+    before = build.tag_of(known["a"], "debian")
+    (tmp_path / "b" / "file").write_text("changed")
+    assert build.tag_of(known["a"], "debian") != before, "what it is built on is another"
+
+
+@pytest.mark.parametrize("name", build.images())
+def test_no_image_runs_as_root_and_every_first_line_says_what_it_is(name: str) -> None:
+    image = build.images()[name]
+    lines = (image.folder / "Dockerfile").read_text().splitlines()
+    assert lines[0].startswith("# ")
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users
+    assert users[-1].split(":")[0] not in ("0", "root")
+    assert any(label.startswith("org.opencontainers.image.description=") for label in build.labels_of(image, "1", "b"))
+
+
+def test_every_package_is_pinned_by_its_hash() -> None:
+    for image in build.images().values():
+        text = (image.folder / "Dockerfile").read_text()
+        if "pip install" in text:
+            assert "--require-hashes" in text
+            assert "--hash=sha256:" in (image.folder / "requirements.txt").read_text()
+        if " ci " in text:
+            assert '"integrity"' in (image.folder / "package-lock.json").read_text()
+            assert '"resolved"' not in (image.folder / "package-lock.json").read_text()
+
+
+def test_an_unknown_image_is_named_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build.main(["hub", "nonsense"])
+    assert ended.value.code == 2
+    assert "no image nonsense; there are: base, hub" in capsys.readouterr().err
+
+
+def test_a_missing_builder_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["postgres", "--builder", "/nowhere/buildah"]) == 1
+    assert "/nowhere/buildah" in capsys.readouterr().err
