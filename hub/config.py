@@ -25,6 +25,7 @@ from hub.db.engine import sqlite_file
 from hub.db.installation import bring_up_to_date
 from hub.db.transaction import DatabaseAway
 from hub.db.upgrade import UpgradeError
+from hub.logs import hub_request, of_jupyterhub
 from hub.mail.addresses import AddressBook
 from hub.one_hub import AnotherHub, be_the_hub
 from hub.proxy import ArmillaryProxy
@@ -88,6 +89,7 @@ def _hub(c: Config, settings: Settings) -> None:
     # An upgrade of JupyterHub must not stop at a question nobody is there to answer; SQLite files are backed up first.
     c.JupyterHub.upgrade_db = True
     c.JupyterHub.log_level = own.log_level
+    c.JupyterHub.logging_config = of_jupyterhub(own.log_level, own.log_format)
     c.JupyterHub.cookie_secret_file = str(settings.paths.cookie_secret)
     c.JupyterHub.cookie_max_age_days = own.login_lifetime_days
     c.CryptKeeper.keys = auth_state_keys(settings.paths.auth_state_keys)
@@ -117,6 +119,7 @@ def _pages(c: Config, settings: Settings) -> None:
         "slow_spawn_timeout": settings.servers.slow_start_s,
         "headers": page_headers(settings),
         "cookie_options": {"samesite": "Lax"},
+        "log_function": hub_request,
     }
 
 

@@ -111,6 +111,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         Refusal
             With the cause in plain words, if there is one that we can name.
         """
+        self.note_facts()
         self.stages, self.ended = Stages(), None
         limit, seconds = asyncio.timeout(None), 0
         try:

@@ -92,6 +92,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
         StartFailed
             The server could not be started, for a cause the text names.
         """
+        self.note_facts()
         request = await self.decide()
         limit_s = start_limit_s(request, self.catalogue, usual_s)
         limit = asyncio.timeout(limit_s)

@@ -13,6 +13,7 @@ from traitlets import Instance
 
 from profiles.access import Person
 from spawner.capacity.availability import Availability
+from spawner.log_facts import REQUEST_HEADER, note, request_id
 from spawner.protocols import CapacityDesk
 from spawner.refusal import Refusal
 from spawner.request import Request
@@ -61,6 +62,11 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     def new_spawn_id() -> str:
         """Return a name for one start that no other start ever had."""
         return uuid.uuid4().hex
+
+    def note_facts(self) -> None:
+        """Note for the log what the rest of this task is about."""
+        headers = self.handler.request.headers if self.handler is not None else {}
+        note(user=self.user.name, server=self.name, request=request_id(headers.get(REQUEST_HEADER)))
 
     async def availability(self) -> Availability | None:
         """Return what is free now; None where nobody counts."""
@@ -114,6 +120,7 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             cleared.add_done_callback(_CLEARED.discard)
             raise
         self.reservation, self.spawn_id = held, held.id
+        note(spawn=held.id)
         return held
 
     async def _give_back_when_decided(self, asked: asyncio.Future[Reservation]) -> None:

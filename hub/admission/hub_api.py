@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import aiohttp
 
+from spawner.log_facts import REQUEST_HEADER, facts
+
 __all__ = ["Answer", "HubServers", "Servers", "Word"]
 
 _log = logging.getLogger(__name__)
@@ -167,7 +169,7 @@ class HubServers(Servers):
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=_ANSWER_S)
         try:
             async with self._connection().request(
-                method, self._api_url + path, headers=self._headers, timeout=timeout, allow_redirects=False, **more
+                method, self._api_url + path, headers=self._heads(), timeout=timeout, allow_redirects=False, **more
             ) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -177,6 +179,11 @@ class HubServers(Servers):
         except ValueError:
             said = None
         return answer.status, answer.headers, said if isinstance(said, dict) else None
+
+    def _heads(self) -> dict[str, str]:
+        """With the request that this is done for, so that the hub's log names it too."""
+        request = facts().get("request")
+        return self._headers | ({REQUEST_HEADER: request} if request else {})
 
     def _connection(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:

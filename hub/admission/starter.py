@@ -30,6 +30,7 @@ from hub.db.transaction import read, write
 from hub.idle import sessions
 from hub.metrics import QUEUE_STARTS
 from hub.settings.queue import QueueSettings
+from spawner.log_facts import note
 
 __all__ = ["Starter"]
 
@@ -124,6 +125,7 @@ class Starter:
     # --- one start -----------------------------------------------------------------------------------------------
 
     async def _until_ended(self, ticket: Ticket, adopted: bool) -> None:
+        note(user=ticket.user, server=ticket.server, ticket=ticket.id, spawn=ticket.spawn_id)
         current: Ticket | None = ticket
         while current is not None:
             self._current[ticket.id] = current

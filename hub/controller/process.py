@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import sys
 from pathlib import Path
 
 from prometheus_client import REGISTRY, start_http_server
@@ -16,6 +14,7 @@ from hub.controller.metrics import StatusMetrics
 from hub.controller.status import Status
 from hub.db.address import database_url
 from hub.db.engine import connect
+from hub.logs import begin
 from hub.quotas.declared import read_quotas
 from hub.settings import Settings
 from profiles.loader import load as load_catalogue
@@ -36,12 +35,7 @@ def run(settings: Settings, *, metrics_port: int | None = None) -> None:
     hub.db.address.AddressError, profiles.loader.CatalogueError, hub.quotas.declared.QuotaFileError, OSError
         It cannot be begun; each says in words why.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=max(logging.INFO, logging.getLevelNamesMapping()[settings.hub.log_level]),
-        format="[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
+    begin("controller", settings.hub.log_level, settings.hub.log_format)
     catalogue = load_catalogue(
         settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
         allow_weaker_security=settings.allow_weaker_security,

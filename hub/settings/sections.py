@@ -40,6 +40,12 @@ class HubSettings(Section):
     log_level: LogLevel = setting(
         "INFO", "How much the hub logs. INFO names every start, stop and refusal.", example="DEBUG"
     )
+    log_format: Literal["text", "json"] = setting(
+        "text",
+        "How hub, service and controller log: a text for people, or one JSON object a line with the ids of request, "
+        "person, server and start, by which lines of several processes are found together.",
+        example="json",
+    )
     login_lifetime_days: Annotated[float, Field(gt=0, le=365)] = setting(
         7.0,
         "How long a browser stays logged in. A week instead of JupyterHub's two: rights are re-checked in "

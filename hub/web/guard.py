@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.web.measures import Measures
 from hub.web.problems import Problem, new_instance, response
+from spawner.log_facts import REQUEST_HEADER, about, request_id
 
 __all__ = ["LARGEST_BODY", "LONGEST_QUERY", "Guard"]
 
@@ -52,7 +54,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope["root_path"] = self._prefix
-        answer = _Answer(send)
+        request = request_id(Headers(scope=scope).get(REQUEST_HEADER)) or uuid.uuid4().hex
+        with about(request=request):
+            await self._answered(scope, receive, _Answer(send, request))
+
+    async def _answered(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         began = time.monotonic()
         try:
             refused = self._refuses(scope)
@@ -96,8 +102,9 @@ class Guard:
 class _Answer:
     """Passes an answer on, with our headers wherever it has none of its own."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, request: str) -> None:
         self._send = send
+        self._request = request
         self.status = 0
         self.began: float | None = None
 
@@ -108,6 +115,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+            headers[REQUEST_HEADER] = self._request
         await self._send(message)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from pathlib import Path
 
 from sqlalchemy import Engine as Database
@@ -18,6 +17,7 @@ from hub.db.address import database_url
 from hub.db.engine import connect
 from hub.db.transaction import read
 from hub.db.upgrade import problem
+from hub.logs import begin
 from hub.mail.postman import Postman
 from hub.quotas.takeover import take_over
 from hub.secret import service_token
@@ -50,7 +50,7 @@ def run(settings: Settings, *, with_controller: bool) -> None:
     profiles.loader.CatalogueError, hub.quotas.declared.QuotaFileError
         It cannot be begun; each says in words why.
     """
-    _log_to_stderr(settings.hub.log_level)
+    begin("service", settings.hub.log_level, settings.hub.log_format)
     token = service_token(settings)
     catalogue = load_catalogue(
         settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
@@ -109,15 +109,3 @@ def _check(database: Database) -> None:
         return
     if found := problem(database):
         raise NotReady(found)
-
-
-def _log_to_stderr(level: str) -> None:
-    """Log in JupyterHub's format. Only our own parts get the level of the settings: others tell secrets at DEBUG."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=max(logging.INFO, logging.getLevelNamesMapping()[level]),
-        format="[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
-    for name in ("hub", "spawner", "profiles"):
-        logging.getLogger(name).setLevel(level)
