@@ -30,6 +30,7 @@ PARTS: tuple[str, ...] = (
     "hub.quotas.command",
     "hub.reconcile.command",
     "hub.backup.command",
+    "hub.z2jh.command",
 )
 
 

@@ -1,0 +1,1 @@
+"""From a Zero to JupyterHub installation to this one: its values turned into ours, its homes found again."""
