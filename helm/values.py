@@ -313,7 +313,6 @@ class Placeholders(_Model):
 class PrePuller(_Model):
     """Images of the catalogue on every node before somebody waits for them."""
 
-    hook: bool = Field(default=False, description="Whether an upgrade waits until every node has them.")
     continuous: bool = Field(default=True, description="Whether nodes that come later get them, too.")
     images: list[str] = Field(default=[], description="The images. Empty: those of the catalogue that is given here.")
     node_selector: Text = Field(default={}, description="Labels of the nodes.")
@@ -379,19 +378,6 @@ class Policies(_Model):
     )
 
 
-class Monitoring(_Model):
-    """For the Prometheus operator and Grafana's sidecar."""
-
-    service_monitors: bool = Field(default=False, description="Whether there are ServiceMonitors.")
-    rules: bool = Field(default=False, description="Whether there is a PrometheusRule with our alerts.")
-    dashboards: bool = Field(default=False, description="Whether there are ConfigMaps with our dashboards.")
-    interval_seconds: int = Field(default=30, ge=5, le=600, description="How often metrics are read, in seconds.")
-    labels: Text = Field(default={}, description="Labels by which your Prometheus chooses monitors and rules.")
-    dashboard_labels: Text = Field(
-        default={"grafana_dashboard": "1"}, description="Labels by which Grafana finds dashboards."
-    )
-
-
 class Rbac(_Model):
     """What the service accounts may do."""
 
@@ -433,7 +419,6 @@ class Values(_Model):
     gateway: Gateway = Field(default=Gateway(), description="Gateway API.")
     network_policies: Policies = Field(default=Policies(), description="NetworkPolicies of the core parts.")
     priority: Priority = Field(default=Priority(), description="PriorityClasses.")
-    monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring.")
     rbac: Rbac = Field(default=Rbac(), description="Rights.")
     images: dict[Literal["hub", "proxy", "postgres", "pause"], Image] = Field(
         default={

@@ -214,7 +214,7 @@ def test_a_take_over_waits_for_a_write_that_has_begun(database: Engine, two: tup
 
 # Leads when it can, and writes one row under its epoch whenever it is told to; says what happens.
 CANDIDATE = """
-import sys, threading, time
+import os, sys, threading, time
 from sqlalchemy import func, insert, select
 from hub.controller.lease import Lease, StaleEpoch, fenced
 from hub.db.clock import Now
@@ -224,28 +224,31 @@ from hub.db.tables import uids
 engine = connect(sys.argv[1])
 lease = Lease(engine, sys.argv[2], float(sys.argv[3]))
 
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # a line at once: two threads speak
+
 def note(connection):
     highest = connection.scalar(select(func.max(uids.c.uid))) or 0
     connection.execute(insert(uids).values(uid=highest + 1, user_name=f"{sys.argv[2]} {highest + 1}", given_at=Now()))
 
 while lease.try_acquire() is None:
     time.sleep(0.05)
-print("leads", lease.epoch, flush=True)
+say("leads", lease.epoch)
 epoch = lease.epoch
 def orders():
     for line in sys.stdin:
         try:
             fenced(engine, epoch, note)
-            print("wrote", flush=True)
+            say("wrote")
         except StaleEpoch:
-            print("refused", flush=True)
+            say("refused")
 threading.Thread(target=orders, daemon=True).start()
 try:
     while True:
         time.sleep(float(sys.argv[3]) / 5)
         lease.renew()
 except StaleEpoch:
-    print("lost", flush=True)
+    say("lost")
     time.sleep(60)
 """
 
