@@ -19,6 +19,8 @@ ARMILLARY, JUPYTERHUB = "armillary", "jupyterhub"
 """Names of the two databases in a copy."""
 
 _KINDS = ("sqlite", "postgresql")
+_MOUNTED = "..data"
+"""By this link a folder is known that the kubelet fills from a Secret: nobody else writes there."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,21 @@ def contents(settings: Settings, settings_file: Path | None) -> Contents:
         "catalogue.yaml": settings.catalogue,
         "quotas.yaml": settings.quotas.file,
     }
+    configuration = {name: file for name, file in named.items() if file is not None}
     folders = {"secrets": paths.secrets, "provider": paths.canaille}
     absent = [_homes(settings)]
-    if settings.engine == "kubernetes":
-        absent.append("Not in it: Secrets of Kubernetes that are not files here; see how your chart keeps them.")
+    if (paths.secrets / _MOUNTED).is_symlink():
+        del folders["secrets"]
+        files = [file for file in sorted(paths.secrets.iterdir()) if file.is_file() and not file.name.startswith("..")]
+        configuration |= {f"mounted-secrets/{file.name}": file for file in files}
+        absent.append(
+            "The secrets are a Secret of the cluster: the copy holds them below configuration/mounted-secrets, but they "
+            "are not put back; make the Secret from them where it is lost."
+        )
     return Contents(
         databases,
         {name: folder for name, folder in folders.items() if folder.is_dir()},
-        {name: file for name, file in named.items() if file is not None},
+        configuration,
         tuple(absent),
     )
 

@@ -267,6 +267,43 @@ def test_sessions_reach_no_private_address_and_no_cloud_metadata() -> None:
     assert [sorted({port["port"] for port in rule["ports"]}) for rule in everywhere] == [[53, 5353]]
 
 
+def test_who_has_to_reach_whom_may() -> None:
+    """Both policies say so where there are two: who leaves, and who is let in."""
+    objects = render(MINIMAL)
+
+    def lets_in(component: str, caller: str, port: int) -> bool:
+        found = find(objects, "NetworkPolicy", f"a-{component}")["spec"]["ingress"]
+        for rule in found:
+            if port not in [one["port"] for one in rule["ports"]]:
+                continue
+            for peer in rule.get("from", [{}]):
+                pod = peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component")
+                space = peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name")
+                if not peer or pod == caller or (caller == "sessions" and space == "a-users" and pod is None):
+                    return True
+        return False
+
+    for component, callers, port in (
+        ("hub", ("proxy", "service", "controller", "sessions"), 8081),
+        ("service", ("proxy", "sessions"), 8003),
+        ("proxy-api", ("hub",), 8001),
+        ("proxy-api", ("anybody", "sessions"), 8000),
+        ("postgres", ("hub", "service", "controller", "backup"), 5432),
+    ):
+        for caller in callers:
+            assert lets_in(component, caller, port), f"{caller} to {component}"
+    assert not lets_in("postgres", "sessions", 5432)
+    assert not lets_in("proxy-api", "sessions", 8001)
+    sessions = find(objects, "NetworkPolicy", "a-sessions")["spec"]
+    leaves = {
+        (peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"], rule["ports"][0]["port"])
+        for rule in sessions["egress"]
+        for peer in rule.get("to", [])
+        if "podSelector" in peer
+    }
+    assert leaves == {("hub", 8081), ("proxy", 8000), ("service", 8003)}
+
+
 # --- no value is there for nothing -------------------------------------------------------------------------------
 
 

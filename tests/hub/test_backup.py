@@ -185,6 +185,22 @@ def test_a_copy_is_private_and_says_what_it_is_of(here: Installation) -> None:
     assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name], "nothing else is left"
 
 
+def test_secrets_that_a_cluster_mounts_are_kept_for_reference_and_not_put_back(here: Installation) -> None:
+    folder = here.settings.paths.secrets
+    (folder / "cookie_secret").unlink()
+    (folder / "..2026_11_22").mkdir()
+    (folder / "..2026_11_22" / "cookie_secret").write_text("mounted\n")
+    (folder / "..data").symlink_to("..2026_11_22")
+    (folder / "cookie_secret").symlink_to("..data/cookie_secret")
+    copy = here.copy()
+    paths = {member.path for member in manifest_of(copy).files}
+    assert "configuration/mounted-secrets/cookie_secret" in paths
+    assert not [path for path in paths if path.startswith("secrets/") or ".." in path]
+    put_back(here, copy)
+    assert (folder / "cookie_secret").is_symlink()
+    assert here.settings.paths.cookie_secret.read_text() == "mounted\n"
+
+
 def test_what_is_not_committed_is_not_in_it_and_nobody_is_kept_waiting(one: Installation) -> None:
     def work(connection: Any) -> Path:
         row = {"at": Now(), "actor": "user:ann", "action": "test", "subject": "not yet"}
