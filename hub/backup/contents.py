@@ -89,8 +89,8 @@ def contents(settings: Settings, settings_file: Path | None) -> Contents:
         files = [file for file in sorted(paths.secrets.iterdir()) if file.is_file() and not file.name.startswith("..")]
         configuration |= {f"mounted-secrets/{file.name}": file for file in files}
         absent.append(
-            "The secrets are a Secret of the cluster: the copy holds them below configuration/mounted-secrets, but they "
-            "are not put back; make the Secret from them where it is lost."
+            "The secrets are a Secret of the cluster: the copy holds them below configuration/mounted-secrets, but "
+            "they are not put back; make the Secret from them where it is lost."
         )
     return Contents(
         databases,
