@@ -77,7 +77,11 @@ def create(settings: Settings, settings_file: Path | None, into: Path, *, keep: 
         # The moment to the microsecond: names tell the order, also of copies of the same second.
         target = into / f"{_PREFIX}{made_at:%Y%m%dT%H%M%S.%fZ}{_SUFFIX}"
         archive.pack(staged, target, manifest)
-    archive.unpack(target, None)
+    try:
+        archive.unpack(target, None)
+    except BackupError:
+        target.unlink()
+        raise
     for old in _beyond(into, keep):
         old.unlink(missing_ok=True)
     return target

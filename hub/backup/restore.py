@@ -23,7 +23,7 @@ from hub.db.engine import connect
 from hub.db.transaction import DatabaseAway
 from hub.db.upgrade import Upgrade, knows, revision_of, upgrade
 from hub.launch.secrets import private_folder, write_private
-from hub.one_hub import HUB
+from hub.one_hub import HUB, LEASE_S
 from hub.settings import Settings
 
 __all__ = ["Plan", "plan", "restore"]
@@ -94,7 +94,7 @@ def restore(
     parts = contents(settings, settings_file)
     plan(file, settings, settings_file)
     mark = settings.paths.unfinished_restore
-    _nobody_runs(parts, settings.controller.lease_s + 1.0 if lease_s is None else lease_s)
+    _nobody_runs(parts, max(LEASE_S, settings.controller.lease_s) + 1.0 if lease_s is None else lease_s)
     if not mark.exists() and not _is_empty(parts):
         say(f"What was there is kept as {create(settings, settings_file, folder_of(settings))}.")
     private_folder(settings.state_dir.absolute())
