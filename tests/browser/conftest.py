@@ -1,11 +1,11 @@
 """A site and a Chromium for the journey; screenshots go where ARMILLARY_SCREENSHOTS says, else to test-results."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, ViewportSize, expect, sync_playwright
 
 from tests.hub.site import Site
 from tests.lab import chromium
@@ -45,6 +45,32 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=chromium.path(), args=QUIET)
         yield started
         started.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close what a test that failed has left open for its report."""
+    yield
+    if "browser" in request.fixturenames:
+        for left in list(request.getfixturevalue("browser").contexts):
+            left.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failure what its pages showed then: "not visible" alone does not say what was."""
+    report = yield
+    browser = item.funcargs.get("browser")
+    if report.failed and call.when == "call" and isinstance(browser, Browser):
+        for number, page in enumerate(page for context in browser.contexts for page in context.pages):
+            try:
+                text = page.locator("body").inner_text(timeout=2_000)
+            except Error as error:
+                text = str(error)
+            report.sections.append((f"page {number}: {page.url}", text[:2_000]))
+    return report
 
 
 @pytest.fixture

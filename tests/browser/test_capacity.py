@@ -91,7 +91,11 @@ def people(browser: Browser, site: Site, *names: str, script: bool = True) -> It
             pages.append(context.new_page())
             log_in(pages[-1], site, name)
             expect(pages[-1].get_by_role("heading", name="Start a session")).to_be_visible()
-        yield pages
+        try:
+            yield pages
+        except BaseException:
+            stack.pop_all()  # they are closed after the report
+            raise
 
 
 def take(page: Page, title: str) -> None:

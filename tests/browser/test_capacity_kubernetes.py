@@ -92,7 +92,11 @@ def people(browser: Browser, hub: ServedHub, *names: str) -> Iterator[list[Page]
             context.set_default_timeout(60_000)
             pages.append(context.new_page())
             log_in(pages[-1], hub, name)
-        yield pages
+        try:
+            yield pages
+        except BaseException:
+            stack.pop_all()  # they are closed after the report
+            raise
 
 
 def test_two_take_the_last_two_while_a_third_watches_and_waits(browser: Browser, hub: ServedHub, shots: Shots) -> None:
