@@ -14,7 +14,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -31,7 +31,10 @@ __all__ = ["States", "router"]
 
 _log = logging.getLogger(__name__)
 
-_BROWSER = "armillary-browser"
+_BROWSER = "armillary-browser-"
+"""Begins the names of the cookies that tell browsers apart. A page and the script of the page before it may begin a
+browser's first login at the same moment; with one name the answer that comes last would break the other's login."""
+
 _GOOD_S = 600
 _TEXT = Annotated[str, Field(max_length=2000)]
 
@@ -107,8 +110,7 @@ def router(hub: HubAccess, place: Place, states: States) -> APIRouter:
             raise of_fields(
                 [FieldProblem(field="query.next", detail=f"must be a path below {place.prefix}/, as it is written")]
             )
-        known = request.cookies.get(_BROWSER, "")
-        browser = known if 20 <= len(known) <= 100 else secrets.token_urlsafe(32)
+        cookie, browser = next(_browsers(request), (f"{_BROWSER}{secrets.token_hex(4)}", secrets.token_urlsafe(32)))
         state = states.make(browser, then)
         challenge = _encode(hashlib.sha256(states.verifier(browser, state).encode()).digest())
         asked = {
@@ -121,7 +123,7 @@ def router(hub: HubAccess, place: Place, states: States) -> APIRouter:
         }
         answer = RedirectResponse(f"{place.authorize}?{urlencode(asked)}", 303)
         answer.set_cookie(
-            _BROWSER,
+            cookie,
             browser,
             max_age=_GOOD_S,
             path=f"{place.prefix}/",
@@ -141,8 +143,8 @@ def router(hub: HubAccess, place: Place, states: States) -> APIRouter:
     )
     async def callback(request: Request, query: Annotated[_CallbackQuery, Query()]) -> Response:
         """Completes a login; only the hub leads here."""
-        browser = request.cookies.get(_BROWSER, "")
-        then = states.read(browser, query.state)
+        begun = ((browser, states.read(browser, query.state)) for _, browser in _browsers(request))
+        browser, then = next(((browser, then) for browser, then in begun if then is not None), ("", None))
         if then is None:
             raise _broken(place, "it was begun too long ago, or in another browser, or cookies are switched off")
         if query.error or not query.code:
@@ -154,6 +156,13 @@ def router(hub: HubAccess, place: Place, states: States) -> APIRouter:
         return answer
 
     return found
+
+
+def _browsers(request: Request) -> Iterator[tuple[str, str]]:
+    """Each cookie of ours that tells browsers apart, with its value."""
+    for name, value in request.cookies.items():
+        if name.startswith(_BROWSER) and 20 <= len(value) <= 100:
+            yield name, value
 
 
 async def _complete(hub: HubAccess, place: Place, code: str, verifier: str, session: str) -> Granted:

@@ -138,6 +138,27 @@ def test_two_tabs_log_in_at_once(world: World, ann: str, browser: httpx.Client) 
         assert browser.get("/oauth_callback", params={"code": code, "state": state}).status_code == 303
 
 
+def test_a_page_and_a_script_begin_a_browsers_first_login_at_the_same_moment(
+    world: World, ann: str, browser: httpx.Client
+) -> None:
+    """Neither request has a cookie yet, and the answers come in any order."""
+    begun = [httpx.get(f"{world.url}/login", params={"next": f"{PREFIX}/docs"}) for _ in range(2)]
+    for away in reversed(begun):
+        browser.cookies.update(away.cookies)
+    for away in begun:
+        code = secrets.token_hex(8)
+        world.hub.codes[code] = ann
+        state = parse_qs(urlsplit(away.headers["location"]).query)["state"][0]
+        back = browser.get("/oauth_callback", params={"code": code, "state": state})
+        assert (back.status_code, back.headers["location"]) == (303, f"{PREFIX}/docs")
+
+
+def test_many_logins_of_a_browser_need_one_cookie(browser: httpx.Client) -> None:
+    for _ in range(5):
+        browser.get("/login")
+    assert len(browser.cookies) == 1
+
+
 def test_another_browser_cannot_complete_a_login(world: World, ann: str, browser: httpx.Client) -> None:
     """Or a person could be logged in as somebody else without knowing (RFC 6749, 10.12)."""
     away = browser.get("/login")
