@@ -23,6 +23,7 @@ from hub.auth.oidc import OIDCAuthenticator
 from hub.db.address import AddressError
 from hub.db.engine import sqlite_file
 from hub.db.installation import bring_up_to_date
+from hub.db.jupyterhub import engine_arguments
 from hub.db.transaction import DatabaseAway
 from hub.db.upgrade import UpgradeError
 from hub.logs import hub_request, of_jupyterhub
@@ -83,9 +84,11 @@ def _hub(c: Config, settings: Settings) -> None:
     c.JupyterHub.hub_bind_url = own.bind_url
     if own.connect_url:
         c.JupyterHub.hub_connect_url = own.connect_url
-    c.JupyterHub.db_url = secret(own.database_url, own.database_url_file, "hub.database_url") or (
+    url = secret(own.database_url, own.database_url_file, "hub.database_url") or (
         f"sqlite:///{settings.paths.hub_database}"
     )
+    c.JupyterHub.db_url = url
+    c.JupyterHub.db_kwargs = engine_arguments(url)
     # An upgrade of JupyterHub must not stop at a question nobody is there to answer; SQLite files are backed up first.
     c.JupyterHub.upgrade_db = True
     c.JupyterHub.log_level = own.log_level

@@ -20,7 +20,7 @@ that group in front is planned to start on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Literal, NamedTuple
 
@@ -61,18 +61,28 @@ def plan(
     engine: Engine,
     *,
     nodes_may_appear: bool = False,
-    thorough: bool = True,
 ) -> dict[str, Planned]:
-    """Return when each of these starts, by ticket id; see `hub.admission.order.line` for the order they are given in.
-
-    Parameters
-    ----------
-    thorough
-        Look up the limits also of those for whom nothing is free now. Without it nobody starts who should not, and it
-        is quicker; but estimates behind those who are kept back by a limit come out too long.
-    """
-    planner = _Planner(standing, catalogue, engine, nodes_may_appear, thorough)
+    """Return when each of these starts, by ticket id; they are given in the order of `hub.admission.order.line`."""
+    planner = _Planner(standing, catalogue, engine, nodes_may_appear, True)
     return {one.id: planner.place(one) for one in line}
+
+
+def plan_each(
+    line: Iterable[Waiting],
+    standing: Standing,
+    catalogue: Catalogue,
+    engine: Engine,
+    *,
+    nodes_may_appear: bool = False,
+) -> Iterator[tuple[Waiting, Planned]]:
+    """Plan one after the other, as far as they are asked for: who starts now, and who does not.
+
+    The limits of those for whom nothing is free now are not looked up. Nobody starts by that who should not, and it is
+    quicker; but estimates behind those who are kept back by a limit come out too long.
+    """
+    planner = _Planner(standing, catalogue, engine, nodes_may_appear, False)
+    for one in line:
+        yield one, planner.place(one)
 
 
 def plan_now(

@@ -7,13 +7,13 @@ Somebody who has a ticket is never refused here: what speaks against a start the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
 from hub.admission.allowance import Blocked, whose
-from hub.admission.backfill import Cause, Planned, plan, plan_now
+from hub.admission.backfill import Cause, Planned, plan, plan_each, plan_now
 from hub.admission.estimate import Estimate
 from hub.admission.order import line, places
 from hub.admission.reasons import estimated, why
@@ -92,9 +92,21 @@ class Queued:
 
 
 def decide(
-    asked: Asked, standing: Standing, catalogue: Catalogue, engine: Engine, nodes_may_appear: bool = False
+    asked: Asked,
+    standing: Standing,
+    catalogue: Catalogue,
+    engine: Engine,
+    nodes_may_appear: bool = False,
+    *,
+    slot: bool = True,
 ) -> Admitted | Queued:
     """Return whether this request starts now or waits, and where.
+
+    Parameters
+    ----------
+    slot
+        Whether a start slot is free. Without one nobody starts now, so whether those in front leave anything is not
+        worked out, which takes as long as they are many: `Admitted` says then that nothing else is known to be missing.
 
     Raises
     ------
@@ -112,6 +124,8 @@ def decide(
     granted, refused = _granted(asked, rules)
     if refused is not None and not asked.id and refused.code not in _PASSING:
         raise refused
+    if not slot and blocked is None and granted is not None:
+        return Admitted(granted)
     if blocked is not None:
         planned = Planned(None, False, "own-limit" if blocked.own else "limit", limit=blocked)
     elif refused is not None:
@@ -178,11 +192,13 @@ def queue(
 
 def startable(
     standing: Standing, catalogue: Catalogue, engine: Engine, nodes_may_appear: bool = False
-) -> list[Waiting]:
-    """Return those whose turn it is, first who comes first. Each is decided again when its start is reserved."""
+) -> Iterator[Waiting]:
+    """Find those whose turn it is, first who comes first, and no more of them than are taken: whether it is somebody's
+    turn depends only on who is in front. Each is decided again when its start is reserved."""
     everybody = line(standing)
-    planned = plan(everybody, standing, catalogue, engine, nodes_may_appear=nodes_may_appear, thorough=False)
-    return [one for one in everybody if planned[one.id].now]
+    for one, planned in plan_each(everybody, standing, catalogue, engine, nodes_may_appear=nodes_may_appear):
+        if planned.now:
+            yield one
 
 
 @dataclass(frozen=True)

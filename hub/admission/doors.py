@@ -26,7 +26,7 @@ from spawner.reservation import Reservation
 
 __all__ = ["Starts", "Waits", "Wish", "begin", "change", "request", "same_request"]
 
-NO_SLOT = "It is your turn, but as many servers as can be are starting just now."
+NO_SLOT = "As many servers as can be are starting just now; yours does when it is its turn."
 _INSTEAD = "Another start of this server was asked for instead."
 
 
@@ -134,9 +134,9 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
             return Starts(ticket, new=False)
         return _still_waits(connection, store, ticket)
     _refuse_what_runs(connection, ticket, wish)
-    asked, answer, standing = _decided(connection, store, charged, asked, ticket)
+    slot = _slot_free(connection, store)
+    asked, answer, standing = _decided(connection, store, charged, asked, ticket, slot=slot)
     new = replace(_ticket(asked, wish.ticket_id, answer), notify=wish.notify, replaces=wish.replaces)
-    slot = isinstance(answer, Admitted) and _slot_free(connection, store)
     if isinstance(answer, Admitted) and not slot:
         refuse_without_slot(asked, standing)
     if isinstance(answer, Admitted) and slot:
@@ -202,7 +202,7 @@ def _refuse_what_runs(connection: Connection, ticket: Ticket | None, wish: Wish)
 
 
 def _decided(
-    connection: Connection, store: Store, charged: Charged, asked: Asked, ticket: Ticket | None
+    connection: Connection, store: Store, charged: Charged, asked: Asked, ticket: Ticket | None, *, slot: bool = True
 ) -> tuple[Asked, Admitted | Queued, Standing]:
     """Decide about something new; a ticket for the same server is what it takes the place of.
 
@@ -213,7 +213,7 @@ def _decided(
     asked = limited(asked, standing)
     if ticket is not None and keeps_place(ticket, asked):
         asked = replace(asked, rank=ticket.rank, priority=ticket.priority)
-    return asked, store.decide(asked, standing), standing
+    return asked, store.decide(asked, standing, slot=slot), standing
 
 
 def _still_waits(connection: Connection, store: Store, ticket: Ticket) -> Waits:

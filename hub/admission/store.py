@@ -157,10 +157,10 @@ class Store:
             titles=self.rules.titles,
         )
 
-    def decide(self, asked: Asked, standing: Standing) -> Admitted | Queued:
+    def decide(self, asked: Asked, standing: Standing, *, slot: bool = True) -> Admitted | Queued:
         """Decide by these rules; see `hub.admission.decide.decide`."""
         rules = self.rules
-        return decide(asked, standing, rules.catalogue, rules.engine, rules.nodes_may_appear)
+        return decide(asked, standing, rules.catalogue, rules.engine, rules.nodes_may_appear, slot=slot)
 
     def granted(self, asked: Asked, known: Availability) -> Reservation:
         """Return the reservation of somebody who is planned to start now, on the local engine with its devices.
@@ -177,8 +177,8 @@ class Store:
         """Return where everybody in the queue stands, by ticket id, first who comes first."""
         return queue(standing, self.rules.catalogue, self.rules.engine, self.rules.nodes_may_appear)
 
-    def startable(self, standing: Standing) -> list[Waiting]:
-        """Return whose turn it is, first who comes first."""
+    def startable(self, standing: Standing) -> Iterator[Waiting]:
+        """Find whose turn it is, first who comes first."""
         return startable(standing, self.rules.catalogue, self.rules.engine, self.rules.nodes_may_appear)
 
     def place(self, connection: Connection, ticket: Ticket) -> Queued | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -20,13 +21,16 @@ from sqlalchemy.exc import ArgumentError
 
 from hub.db.address import KINDS, AddressError
 
-__all__ = ["WAIT_S", "WRITES", "connect", "shown", "sqlite_file"]
+__all__ = ["TURN", "WAIT_S", "WRITES", "connect", "shown", "sqlite_file"]
 
 WAIT_S = 10.0
 """How long a writer waits for the others, in seconds; one transaction takes some milliseconds."""
 
 WRITES = "armillary_writes"
 """Execution option: the transaction that begins is going to write."""
+
+TURN = "armillary_turn"
+"""Execution option of a SQLite engine: a lock that its writers in this process take, one after the other."""
 
 _STATEMENT_S = 15.0
 _IDLE_S = 5.0
@@ -86,7 +90,12 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": WAIT_S, "isolation_level": None}, pool_timeout=WAIT_S)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": WAIT_S, "isolation_level": None},
+        pool_timeout=WAIT_S,
+        execution_options={TURN: threading.Lock()},
+    )
 
     @event.listens_for(engine, "do_connect")
     def _private(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
@@ -160,5 +169,6 @@ def _forget_in_children(engine: Engine) -> None:
         alive = known()
         if alive is not None:
             alive.dispose(close=False)
+            alive.update_execution_options(**{TURN: threading.Lock()})  # a thread that is not here may have held it
 
     os.register_at_fork(after_in_child=forget)

@@ -1,7 +1,7 @@
 """One's own place in the queue, as it changes: server-sent events.
 
 However many look, the queue is read once a second, and only while somebody looks; where everybody stands is worked out
-once for all of them, and only when something has changed or some seconds have passed.
+once for all of them, only when something has changed or some seconds have passed, and not all the time.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ _LOOK_S = 1.0
 _AGAIN_S = 5.0
 """How often it is worked out anew although no ticket has changed: sessions end, and time passes."""
 
+_REST = 4.0
+"""After working it out there is a rest of so many times as long as that took: with thousands who wait it takes part of
+a second, and whoever decides about requests needs the processor, too."""
+
 _BEAT_S = 5.0
 _LOGIN_S = 30.0
 
@@ -56,6 +60,7 @@ class QueueLive:
         self._reader: asyncio.Task[None] | None = None
         self._signature: object = None
         self._worked_at = 0.0
+        self._took_s = 0.0
         self._places: dict[str, Queued] = {}
         self._now = 0.0
         self.told: dict[str, TicketModel] = {}
@@ -102,10 +107,11 @@ class QueueLive:
         known: dict[str, Ticket] = {ticket.id: ticket for ticket in tickets.open_ones(connection)}
         signature = frozenset((one.id, one.changed_at, one.state) for one in known.values())
         now = time.monotonic()
-        if signature != self._signature or now - self._worked_at >= _AGAIN_S:
+        due = signature != self._signature or now - self._worked_at >= _AGAIN_S
+        if due and now - self._worked_at >= (1 + _REST) * self._took_s:
             standing = self._queue.desk.store.standing(connection)
             self._places, self._now = self._queue.desk.store.queue(standing), standing.now
-            self._signature, self._worked_at = signature, now
+            self._signature, self._worked_at, self._took_s = signature, now, time.monotonic() - now
         found = {}
         for ticket_id in ids:
             ticket = known.get(ticket_id) or tickets.find(connection, ticket_id)

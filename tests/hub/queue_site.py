@@ -98,8 +98,7 @@ class Site:
     def promote(self) -> list[str]:
         """Start those whose turn it is, one after the other, as the controller does; return their names."""
         promoted = []
-        while turn := startable(self.standing(), CATALOGUE, self.engine):  # type: ignore[arg-type]
-            first = turn[0]
+        while first := next(startable(self.standing(), CATALOGUE, self.engine), None):  # type: ignore[arg-type]
             answer = decide(Asked.again(first, first.id), self.standing(), CATALOGUE, self.engine)  # type: ignore[arg-type]
             assert isinstance(answer, Admitted), f"whoever is planned to start now may: {answer}"
             self._start(answer.reservation, first.id)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.admission.backfill import Planned, plan
+from hub.admission.backfill import Planned, plan, plan_each
 from hub.admission.order import line
 from hub.admission.standing import Bounds, Standing
 from hub.admission.tickets import Ticket
@@ -369,8 +369,8 @@ def _devices(known: Standing, kind: str) -> int:
 @settings(max_examples=200, deadline=None)
 def test_the_quick_plan_starts_the_same_ones(known: Standing) -> None:
     ordered = line(known)
-    quick = plan(ordered, known, CATALOGUE, "local", thorough=False)
-    assert {name: one.now for name, one in quick.items()} == {
+    quick = plan_each(ordered, known, CATALOGUE, "local")
+    assert {one.id: planned.now for one, planned in quick} == {
         name: one.now for name, one in plan(ordered, known, CATALOGUE, "local").items()
     }
 

@@ -106,6 +106,33 @@ def test_a_second_writer_waits_and_then_says_that_the_database_is_busy(database:
     assert names(database) == {"ann", "ben"}
 
 
+MANY_WRITERS = """
+import sys, threading, time
+from hub.db.engine import connect
+from hub.db.transaction import write
+engine = connect(sys.argv[1])
+until = time.monotonic() + 8
+def work(connection):
+    time.sleep(0.02)
+def writes():
+    while time.monotonic() < until:
+        write(engine, work, wait_s=30)
+threads = [threading.Thread(target=writes) for _ in range(12)]
+[thread.start() for thread in threads]
+print("writing", flush=True)
+"""
+
+
+def test_beside_a_process_with_many_writers_others_find_their_turn(database: Engine, database_url: str) -> None:
+    many = program(MANY_WRITERS, database_url)
+    assert many.stdout is not None
+    many.stdout.readline()
+    for uid in range(10):
+        write(database, give(f"user-{uid}", uid), wait_s=4)
+    many.communicate(timeout=60)
+    assert len(names(database)) == 10
+
+
 FORK = """
 import os, sys
 from sqlalchemy import insert
