@@ -2,6 +2,7 @@
 
     python images/build.py                             all, named localhost/armillary/NAME:TAG
     python images/build.py hub base --name registry.example.org/armillary --push
+    python images/build.py --sbom dist                 and write what is in each: dist/NAME.cdx.json
     python images/build.py --list                      which there are, with their tags; builds nothing
     python images/build.py --base debian:bookworm-slim@sha256:… --builder docker
 
@@ -148,6 +149,13 @@ class Builder:
             words += [f"--volume={mounted}:{_MOUNTED}:ro", *(f"--build-arg={argument}" for argument in arguments)]
             _run([*self.command, "bud", "--layers", "--isolation=chroot", "--network=host", *words, str(folder)])
 
+    def save(self, reference: str, archive: Path) -> None:
+        """Write an archive of it, as `docker save` does."""
+        if self.is_docker:
+            _run([*self.command, "save", "--output", str(archive), reference])
+        else:
+            _run([*self.command, "push", "--quiet", reference, f"docker-archive:{archive}:{reference}"])
+
     def push(self, reference: str) -> None:
         """Send it to its registry."""
         _run([*self.command, "push", reference])
@@ -171,10 +179,21 @@ def labels_of(image: Image, tag: str, base: str) -> list[str]:
 @cache
 def labextension() -> ModuleType:
     """The program that builds the JupyterLab extension; it lies beside images that take it, in no package."""
-    spec = importlib.util.spec_from_file_location("armillary_labextension_build", HERE / "labextension" / "build.py")
+    return _program("armillary_labextension_build", HERE / "labextension" / "build.py")
+
+
+@cache
+def sbom() -> ModuleType:
+    """The program that writes what is in an image."""
+    return _program("armillary_images_sbom", HERE / "sbom.py")
+
+
+def _program(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -297,6 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tag", help="another tag beside that of the sources, for instance a version")
     parser.add_argument("--base", default=BASE, help=f"the Debian that they are built on (default {BASE})")
     parser.add_argument("--builder", default="buildah", help="buildah or docker, or the path of one (default buildah)")
+    parser.add_argument(
+        "--sbom", type=Path, metavar="FOLDER", help="write bills of materials there (needs cyclonedx-python-lib)"
+    )
     parser.add_argument("--push", action="store_true", help="send them to the registry")
     parser.add_argument("--list", action="store_true", help="only say what there is")
     given = parser.parse_args(arguments)
@@ -336,6 +358,12 @@ def _make(builder: Builder, image: Image, reference: str, given: argparse.Namesp
     if given.tag:
         names.append(f"{given.name}/{image.name}:{given.tag}")
         _run([*builder.command, "tag", *names])
+    if given.sbom:
+        with tempfile.TemporaryDirectory(prefix="armillary-sbom-") as folder:
+            archive = Path(folder, "image.tar")
+            builder.save(reference, archive)
+            name, _, tag = reference.rpartition(":")
+            sbom().write(archive, name, tag, given.sbom / f"{image.name}.cdx.json")
     if given.push:
         for name in names:
             builder.push(name)

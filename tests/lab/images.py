@@ -93,15 +93,10 @@ def _mounts_below(*folders: Path) -> list[str]:
     return [point for point in reversed(points) if any(Path(point).is_relative_to(folder) for folder in folders)]
 
 
-def _save(builder: Any, tag: str, archive: Path) -> None:
-    # Docker's archive format is the one whose layers stay uncompressed: both ends are faster on this one machine.
-    _run(*builder.command, "push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
-
-
 def _make_image(name: str, tag: str, into: Path) -> None:
     with _buildah() as builder:
         _built(builder, name, tag)
-        _save(builder, tag, into / _ARCHIVE)
+        builder.save(tag, into / _ARCHIVE)
 
 
 def _built(builder: Any, name: str, tag: str) -> None:
@@ -130,7 +125,7 @@ def _make_pause(tag: str, into: Path) -> None:
         shutil.copy(made / "pause", context)
         Path(context, "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
         builder.build(Path(context), tag, None)
-        _save(builder, tag, into / _ARCHIVE)
+        builder.save(tag, into / _ARCHIVE)
 
 
 def _reference(name: str) -> str:
@@ -155,6 +150,23 @@ def archive(name: str) -> tuple[str, Path]:
     digest = tag.rpartition(":")[2]
     notice = f"building image {name}, about two minutes, once for each change of images/{name}"
     return tag, cache.entry(f"image-{name}-{digest}", partial(_make_image, name, tag), notice) / _ARCHIVE
+
+
+def run_in(name: str, *commands: str) -> list[str]:
+    """What shell commands print in a container of `images/<name>`, as the user that the image names, without network.
+
+    Raises:
+        LabError: one failed.
+    """
+    tag, _ = archive(name)
+    with _buildah() as builder:
+        _built(builder, name, tag)
+        container = _run(*builder.command, "from", "--pull-never", tag).strip()
+        try:
+            start = (*builder.command, "run", "--isolation=chroot", "--network=none", container, "--", "sh", "-c")
+            return [_run(*start, command).strip() for command in commands]
+        finally:
+            _run(*builder.command, "rm", container)
 
 
 def pause_archive() -> tuple[str, Path]:
