@@ -65,7 +65,8 @@ def go_version() -> str:
     return found[0].removeprefix("go")
 
 
-def _go(arguments: list[str], folder: Path, **environment: str) -> str:
+def go(arguments: list[str], folder: Path, **environment: str) -> str:
+    """Runs Go in a folder and returns what it prints; LabError carries what it complains of."""
     done = subprocess.run(
         ["go", *arguments],
         cwd=folder,
@@ -100,7 +101,7 @@ def _build_kubernetes(into: Path) -> None:
     source = into / "source"
     source.mkdir()
     (source / "go.mod").write_text("module lab\n")
-    described = _go(["mod", "download", "-json", f"k8s.io/kubernetes@v{KUBERNETES}"], source)
+    described = go(["mod", "download", "-json", f"k8s.io/kubernetes@v{KUBERNETES}"], source)
     upstream = re.search(r'"GoMod": "([^"]+)"', described)
     if upstream is None:
         raise LabError(f"the Go module proxy did not give the go.mod of Kubernetes {KUBERNETES}")
@@ -108,22 +109,22 @@ def _build_kubernetes(into: Path) -> None:
     (source / "go.mod").write_text(_kubernetes_module(KUBERNETES, Path(upstream[1]).read_text(), go_minor))
     imports = "\n".join(f'import _ "k8s.io/kubernetes/cmd/{command}"' for command in COMMANDS)
     (source / "programs.go").write_text(f"//go:build programs\n\npackage lab\n\n{imports}\n")
-    _go(["mod", "tidy"], source)
+    go(["mod", "tidy"], source)
     version = "k8s.io/component-base/version"
     major, minor, _ = KUBERNETES.split(".")
     flags = f"-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     packages = [f"k8s.io/kubernetes/cmd/{command}" for command in COMMANDS]
-    _go(["build", "-trimpath", "-ldflags", flags, "-o", f"{into}/", *packages], source)
+    go(["build", "-trimpath", "-ldflags", flags, "-o", f"{into}/", *packages], source)
     shutil.rmtree(source)
 
 
 def _install(package: str, into: Path) -> None:
-    _go(["install", "-trimpath", "-ldflags", "-s -w", package], into, GOBIN=str(into))
+    go(["install", "-trimpath", "-ldflags", "-s -w", package], into, GOBIN=str(into))
 
 
 def _build_pause(into: Path) -> None:
     (into / "main.go").write_text(PAUSE)
-    _go(["build", "-trimpath", "-ldflags", "-s -w", "-o", f"{into}/pause", "main.go"], into)
+    go(["build", "-trimpath", "-ldflags", "-s -w", "-o", f"{into}/pause", "main.go"], into)
     (into / "main.go").unlink()
 
 
