@@ -17,6 +17,7 @@ from hub.db.address import database_url
 from hub.db.engine import connect
 from hub.db.transaction import read
 from hub.db.upgrade import problem
+from hub.interpreter import hand_over_soon
 from hub.logs import begin
 from hub.mail.postman import Postman
 from hub.quotas.takeover import take_over
@@ -51,6 +52,7 @@ def run(settings: Settings, *, with_controller: bool) -> None:
         It cannot be begun; each says in words why.
     """
     begin("service", settings.hub.log_level, settings.hub.log_format)
+    hand_over_soon()
     token = service_token(settings)
     catalogue = load_catalogue(
         settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
