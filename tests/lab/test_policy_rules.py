@@ -254,7 +254,7 @@ def test_policies_add_up() -> None:
 )
 def test_pods_that_have_an_address_here(change: dict[str, Any], found: bool) -> None:
     container = {"name": "c", "ports": [{"name": "http", "containerPort": 80}, {"containerPort": 81}]}
-    one = {
+    one: dict[str, Any] = {
         "metadata": {"namespace": "a", "name": "p"},
         "spec": {"containers": [container]},
         "status": {"podIP": "10.88.1.9", "phase": "Running", **change},
