@@ -385,7 +385,8 @@ class NameServers(_Model):
 
     to: Objects = Field(
         default=_NAME_SERVERS,
-        description="Who answers, as in `to` of a NetworkPolicy: kube-system and private addresses, not clouds' metadata.",
+        description="Who answers, as in `to` of a NetworkPolicy: kube-system and private addresses, not clouds' "
+        "metadata.",
         min_length=1,
     )
     ports: list[int] = Field(default=[53, 5353], description="Their ports.", min_length=1)
