@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.lab import policy_rules
@@ -195,7 +195,8 @@ some_pods = st.lists(
 ).map(lambda some: [Pod(space, IPv4Address(f"10.88.1.{n}"), own, named) for n, (space, own, named) in enumerate(some)])
 
 
-@settings(max_examples=150, deadline=None)
+# Worlds are large, and other tests run at the same time.
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(some_policies(), max_size=4), some_pods)
 @example([policy("a", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})], [Pod("a", IPv4Address("10.88.1.0"))])
 def test_a_packet_passes_exactly_when_the_policies_allow_the_connection(
@@ -241,6 +242,20 @@ def test_policies_add_up() -> None:
     both = [policy("a", {"podSelector": {}, "policyTypes": ["Ingress"]}), policy("a", allow)]
     assert through(both, FAR, "10.88.1.1", 80)
     assert not through(both, FAR, "10.88.1.1", 81)
+
+
+def test_a_named_port_is_that_of_each_pod_that_the_rule_chooses() -> None:
+    own = {
+        number: Pod("a", IPv4Address(f"10.88.1.{number}"), {"n": str(number)}, {("tcp", "http"): number})
+        for number in (7, 8)
+    }
+    rule = {"to": [{"podSelector": {"matchLabels": {"n": "7"}}}], "ports": [{"port": "http"}]}
+    spec = {"podSelector": {"matchLabels": {"app": "x"}}, "policyTypes": ["Egress"], "egress": [rule]}
+    chains = rules(isolations([policy("a", spec)], [ONE, *own.values()], SPACES))
+    reached = {
+        (pod, port) for pod in own for port in own if passes(chains, ("10.88.1.1", f"10.88.1.{pod}", "tcp", port))
+    }
+    assert reached == {(7, 7)}
 
 
 @pytest.mark.parametrize(
