@@ -278,11 +278,13 @@ class Allowed(_Model):
             "192.168.0.0/16",
             "100.64.0.0/10",
             "169.254.0.0/16",
+            "168.63.129.16/32",
             "fc00::/7",
             "fe80::/10",
         ],
         alias="except",
-        description="What is not the internet: private addresses, and clouds' metadata. Add your cluster's own.",
+        description="What is not the internet: private addresses, and clouds' metadata (168.63.129.16 is Azure's). Add "
+        "public addresses of your cluster: of its API server and its nodes.",
     )
     more: Objects = Field(
         default=[], description="More rules, as in `egress` of a NetworkPolicy: a file server, a site's services."
@@ -294,9 +296,6 @@ class UserPolicy(_Model):
 
     enabled: bool = Field(default=True, description="Whether there is one.")
     egress: Allowed = Field(default=Allowed(), description="Where sessions may connect to.")
-    dns_ports: list[int] = Field(
-        default=[53, 5353], description="Ports of DNS, which is allowed everywhere in the cluster."
-    )
 
 
 class Placeholders(_Model):
@@ -366,15 +365,50 @@ class Priority(_Model):
     placeholders: int = Field(default=-10, description="Of placeholders, which anything displaces.")
 
 
+_METADATA = "169.254.169.254/32"
+_NAME_SERVERS: Objects = [
+    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}},
+    {"ipBlock": {"cidr": "10.0.0.0/8"}},
+    {"ipBlock": {"cidr": "172.16.0.0/12"}},
+    {"ipBlock": {"cidr": "192.168.0.0/16"}},
+    {"ipBlock": {"cidr": "100.64.0.0/10"}},
+    {"ipBlock": {"cidr": "169.254.0.0/16", "except": [_METADATA]}},
+    {"ipBlock": {"cidr": "fc00::/7", "except": ["fd00:ec2::254/128"]}},
+    {"ipBlock": {"cidr": "fe80::/10"}},
+]
+# Some network plugins choose pods by blocks of addresses, some only by selectors; a node's own cache of names has a
+# link-local address. Clouds' metadata is none, and a name server beyond the cluster would be a way out of it.
+
+
+class NameServers(_Model):
+    """Whom sessions and the proxy ask for names."""
+
+    to: Objects = Field(
+        default=_NAME_SERVERS,
+        description="Who answers, as in `to` of a NetworkPolicy: kube-system and private addresses, not clouds' "
+        "metadata.",
+        min_length=1,
+    )
+    ports: list[int] = Field(default=[53, 5353], description="Their ports.", min_length=1)
+
+
 class Policies(_Model):
-    """NetworkPolicies of the core parts."""
+    """NetworkPolicies of the core parts; those of the sessions are `users.networkPolicy`."""
 
     enabled: bool = Field(default=True, description="Whether there are any.")
+    dns: NameServers = Field(default=NameServers(), description="Whom sessions and the proxy ask for names.")
     ingress_from: Objects = Field(
         default=[], description="Who may reach the proxy, as in `from` of a NetworkPolicy. Empty: everybody."
     )
     monitoring_from: Objects = Field(
-        default=[], description="Who may read metrics beside pods of this namespace, as in `from` of a NetworkPolicy."
+        default=[],
+        description="Who may reach the ports of hub, service and controller that have metrics, as in `from` of a "
+        "NetworkPolicy. Empty: nobody does for that.",
+    )
+    proxy_to: Objects = Field(
+        default=[],
+        description="Where the proxy may connect beside hub, service and sessions, as in `to` of a NetworkPolicy: "
+        "services of your own that the hub announces.",
     )
 
 

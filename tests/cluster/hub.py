@@ -38,6 +38,7 @@ class KubeHub:
         public, api = free_ports(2, cluster.bridge_address)
         proxy_api, service = free_ports(2)
         self.url = f"http://{cluster.bridge_address}:{public}"
+        self.api_port = api
         self.token = secrets.token_hex(16)
         given = {
             "BENCH_URL": self.url,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helm.values import Values
 from hub.quotas.declared import read_text
 from hub.settings import SettingsError, load
 from profiles.loader import loads
@@ -51,6 +52,11 @@ def test_wrong_settings_are_refused_with_the_text_that_is_shown(
     with pytest.raises(SettingsError) as error:
         load(None, {})
     assert str(error.value) == expected.text.rstrip("\n")
+
+
+@pytest.mark.parametrize("block", blocks("mine.yaml"), ids=str)
+def test_values_of_the_chart_are_accepted(block: Block) -> None:
+    assert Values.model_validate(yaml.safe_load(block.text)).model_fields_set
 
 
 _METHOD = re.compile(r"(?P<verb>[a-z]+)_namespaced_(?P<kind>\w*)")

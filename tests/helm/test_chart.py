@@ -259,12 +259,36 @@ def test_what_cannot_be_is_refused_with_what_to_do(change: dict[str, Any], says:
 def test_sessions_reach_no_private_address_and_no_cloud_metadata() -> None:
     policy = find(render(MINIMAL), "NetworkPolicy", "a-sessions")["spec"]
     assert policy["podSelector"] == {}
-    blocks = [peer["ipBlock"] for rule in policy["egress"] for peer in rule.get("to", []) if "ipBlock" in peer]
-    [four, six] = blocks
-    assert {"10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16", "172.16.0.0/12"} <= set(four["except"])
+    internet = [rule for rule in policy["egress"] if "ports" not in rule]
+    [four, six] = [peer["ipBlock"] for rule in internet for peer in rule["to"]]
+    private = {"10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16", "172.16.0.0/12", "168.63.129.16/32"}
+    assert private <= set(four["except"])
     assert set(six["except"]) == {"fc00::/7", "fe80::/10"}
-    everywhere = [rule for rule in policy["egress"] if "to" not in rule]
-    assert [sorted({port["port"] for port in rule["ports"]}) for rule in everywhere] == [[53, 5353]]
+
+
+def test_names_are_asked_for_in_the_cluster_and_not_of_clouds_metadata() -> None:
+    objects = render(MINIMAL)
+    for name in ("a-sessions", "a-proxy"):
+        policy = find(objects, "NetworkPolicy", name)["spec"]
+        [dns] = [rule for rule in policy["egress"] if {port["port"] for port in rule.get("ports", [])} == {53, 5353}]
+        blocks = {peer["ipBlock"]["cidr"]: peer["ipBlock"].get("except") for peer in dns["to"] if "ipBlock" in peer}
+        assert blocks["169.254.0.0/16"] == ["169.254.169.254/32"]
+        assert "0.0.0.0/0" not in blocks
+        assert all("to" in rule for rule in policy["egress"])
+
+
+def test_proxy_and_database_go_nowhere_else() -> None:
+    objects = render(MINIMAL)
+    assert find(objects, "NetworkPolicy", "a-postgres")["spec"]["egress"] == []
+    assert find(objects, "NetworkPolicy", "a-controller")["spec"]["ingress"] == []
+    proxy = find(objects, "NetworkPolicy", "a-proxy")["spec"]
+    assert proxy["policyTypes"] == ["Ingress", "Egress"]
+    [hub, service, sessions] = [rule["to"] for rule in proxy["egress"][1:]]
+    assert [to[0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for to in (hub, service)] == [
+        "hub",
+        "service",
+    ]
+    assert sessions == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "a-users"}}}]
 
 
 def test_who_has_to_reach_whom_may() -> None:
@@ -286,14 +310,14 @@ def test_who_has_to_reach_whom_may() -> None:
     for component, callers, port in (
         ("hub", ("proxy", "service", "controller", "sessions"), 8081),
         ("service", ("proxy", "sessions"), 8003),
-        ("proxy-api", ("hub",), 8001),
-        ("proxy-api", ("anybody", "sessions"), 8000),
+        ("proxy", ("hub",), 8001),
+        ("proxy", ("anybody", "sessions"), 8000),
         ("postgres", ("hub", "service", "controller", "backup"), 5432),
     ):
         for caller in callers:
             assert lets_in(component, caller, port), f"{caller} to {component}"
     assert not lets_in("postgres", "sessions", 5432)
-    assert not lets_in("proxy-api", "sessions", 8001)
+    assert not lets_in("proxy", "sessions", 8001)
     sessions = find(objects, "NetworkPolicy", "a-sessions")["spec"]
     leaves = {
         (peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"], rule["ports"][0]["port"])

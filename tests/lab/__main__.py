@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-from tests.lab import build, cache, canaille, chromium, images, kubernetes
+from tests.lab import build, cache, canaille, chromium, images, kubernetes, policies
 from tests.lab.errors import LabError, LabUnavailable
 
-_PARTS = ("kubernetes", "images", "canaille", "chromium")
+_PARTS = ("kubernetes", "policies", "images", "canaille", "chromium")
 
 
 def _up(parts: list[str]) -> None:
@@ -18,12 +18,15 @@ def _up(parts: list[str]) -> None:
         print(f"chromium: {chromium.path()}")
     if "canaille" in parts:
         print(canaille.up())
-    if "images" in parts and "kubernetes" not in parts:
+    in_cluster = {"kubernetes", "policies"} & set(parts)
+    if "images" in parts and not in_cluster:
         for name in images.names():
             print(f"image {name}: {images.archive(name)[1]}")
-    if "kubernetes" in parts:
+    if in_cluster:
         cluster = kubernetes.up()
         kubernetes.keep()
+        if "policies" in parts:
+            policies.keep(cluster)
         if "images" in parts:
             for name in images.names():
                 print(f"image {name}: {cluster.image(name)}")

@@ -125,7 +125,7 @@ def up() -> Cluster:
 
 
 def _end() -> None:
-    for name in ("provisioner", "kwok", "coredns"):
+    for name in ("policies", "provisioner", "kwok", "coredns"):
         processes.stop(name)
     node.down()
     # Their data is removed anyway, and the API server takes long to say goodbye.

@@ -29,6 +29,7 @@ _SYSCTLS = (
     "net/ipv4/ip_forward",
     "net/ipv4/conf/all/route_localnet",
     "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
     "kernel/panic",
     "kernel/panic_on_oops",
     "vm/overcommit_memory",
@@ -125,16 +126,16 @@ def up(cni_folder: Path) -> None:
     (cni_folder / "10-lab.conflist").write_text(json.dumps(configuration, indent=1))
 
 
-def _removal(table: str, saved: Iterable[str]) -> str:
+def _removal(table: str, saved: Iterable[str], ours: re.Pattern[str] = _OURS) -> str:
     """What iptables-restore must be told to remove our chains, and every rule that leads into them."""
     chains, jumps = [], []
     for line in saved:
         words = shlex.split(line, comments=line.startswith("#"))
         if not words:
             continue
-        if words[0].startswith(":") and _OURS.match(words[0][1:]):
+        if words[0].startswith(":") and ours.match(words[0][1:]):
             chains.append(words[0][1:])
-        elif words[0] == "-A" and not _OURS.match(words[1]) and any(_OURS.match(word) for word in words[2:]):
+        elif words[0] == "-A" and not ours.match(words[1]) and any(ours.match(word) for word in words[2:]):
             jumps.append("-D " + line.removeprefix("-A "))
     if not chains:
         return ""
@@ -142,7 +143,7 @@ def _removal(table: str, saved: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def _our_rules() -> list[tuple[str, str]]:
+def _our_rules(ours: re.Pattern[str] = _OURS) -> list[tuple[str, str]]:
     """For each of iptables and ip6tables and each table that holds rules of ours: program, text that removes them."""
     found = []
     for program in ("iptables", "ip6tables"):
@@ -150,19 +151,24 @@ def _our_rules() -> list[tuple[str, str]]:
             continue
         for table in _TABLES:
             saved = subprocess.run([f"{program}-save", "-t", table], capture_output=True, text=True, check=False).stdout
-            if text := _removal(table, saved.splitlines()):
+            if text := _removal(table, saved.splitlines(), ours):
                 found.append((program, text))
     return found
 
 
-def down() -> None:
-    """Removes bridge, rules, CNI's records and restores the kernel's settings."""
-    for program, text in _our_rules():
+def remove_chains(ours: re.Pattern[str] = _OURS) -> None:
+    """Removes the lab's chains of iptables whose names begin so, and every rule that leads into them."""
+    for program, text in _our_rules(ours):
         done = subprocess.run(
             [f"{program}-restore", "--noflush", "--wait"], input=text, text=True, capture_output=True, check=False
         )
         if done.returncode:
             raise LabError(f"rules of {program} could not be removed: {done.stderr.strip()}")
+
+
+def down() -> None:
+    """Removes bridge, rules, CNI's records and restores the kernel's settings."""
+    remove_chains()
     if _exists(BRIDGE):
         _ip("link", "delete", BRIDGE)
     for record in _CNI_RESULTS.glob(f"{NETWORK}-*"):

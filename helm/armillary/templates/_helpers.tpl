@@ -106,6 +106,17 @@ resources:
 {{- end -}}
 {{- end }}
 
+{{/* The rule of a NetworkPolicy's egress that lets names be asked for. */}}
+{{- define "armillary.dns" -}}
+- to:
+    {{- toYaml .Values.networkPolicies.dns.to | nindent 4 }}
+  ports:
+    {{- range .Values.networkPolicies.dns.ports }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+
 {{/* Configuration and secrets as hub, service and controller read them. */}}
 {{- define "armillary.mounts" -}}
 - name: state
