@@ -1,16 +1,28 @@
 """What a person does, step by step."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from tests.browser.conftest import DESKTOP, PHONE, theme
-from tests.hub.site import Site
 
 
-def log_in(page: Page, site: Site, name: str, password: str | None = None) -> None:
+class Place(Protocol):
+    """Where one logs in at the demonstration's provider."""
+
+    @property
+    def url(self) -> str:
+        """Of the hub, for browsers."""
+
+    @property
+    def accounts(self) -> Mapping[str, str]:
+        """Passwords by name."""
+
+
+def log_in(page: Page, site: Place, name: str, password: str | None = None) -> None:
     """Open the site and type name and password at the provider."""
     page.goto(site.url)
     page.locator("input[name=login]").fill(name)
@@ -44,7 +56,7 @@ def in_lab(page: Page) -> None:
     page.wait_for_selector("#jp-main-dock-panel", timeout=60_000)
 
 
-def stop(page: Page, site: Site) -> None:
+def stop(page: Page, site: Place) -> None:
     """Stop the session on the home page and wait until it has ended."""
     page.goto(f"{site.url}/hub/home")
     asked: list[str] = []

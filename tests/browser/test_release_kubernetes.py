@@ -1,0 +1,123 @@
+"""A release of the chart on a real Kubernetes: log in, work, upgrade under a running kernel, uninstall."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import DESKTOP, Shots
+from tests.browser.steps import in_lab, log_in, start, stop
+from tests.helm.release import Release, installed
+from tests.hub.site import wait_for
+from tests.lab import kubernetes, node, policies
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    folder = tmp_path_factory.mktemp("release")
+    with kubernetes.in_use() as cluster, policies.enforced(cluster), installed(cluster, folder, "lab") as made:
+        yield made
+
+
+def run(page: Page, code: str) -> None:
+    """Run a line in the console that is open."""
+    prompt = page.locator(".jp-CodeConsole-promptCell .cm-content")
+    prompt.click()
+    page.keyboard.type(code)
+    page.keyboard.press("Shift+Enter")
+
+
+def console(page: Page) -> None:
+    """Open a console of Python from the launcher, and wait for its kernel."""
+    page.locator(".jp-LauncherCard[data-category=Console]").first.click()
+    expect(page.locator(".jp-CodeConsole")).to_be_visible(timeout=60_000)
+    expect(page.locator(".jp-CodeConsole-banner, .jp-CodeConsole-content").first).to_contain_text(
+        "Python 3", timeout=60_000
+    )
+
+
+def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release, shots: Shots) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    log_in(page, release, "researcher-1")
+    expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
+    start(page)
+    console(page)
+    run(page, "answer = 41 + 1")
+    run(page, "print('before', answer)")
+    expect(page.locator(".jp-OutputArea-output", has_text="before 42")).to_be_visible()
+    page.evaluate("window.same = true")
+    proxy, hub = release.pod("proxy"), release.pod("hub")
+
+    # another version: the same content by another tag, and another configuration
+    hub_image = release.values["images"]["hub"]
+    newer = f"{hub_image['tag']}-newer"
+    node.ctr(
+        "images",
+        "tag",
+        "--force",
+        f"{hub_image['repository']}:{hub_image['tag']}",
+        f"{hub_image['repository']}:{newer}",
+    )
+    later = "c.JupyterHub.template_vars.update({'announcement': 'This is the newer version.'})"
+    release.upgrade({"images": {"hub": {"tag": newer}}, "hub": {"extraConfig": {"10-newer": later}}})
+
+    assert release.pod("proxy") == proxy, "the proxy was restarted"
+    assert release.pod("hub") != hub
+    run(page, "print('after', answer)")
+    expect(page.locator(".jp-OutputArea-output", has_text="after 42")).to_be_visible(timeout=60_000)
+    assert page.evaluate("window.same") is True, "the page was loaded anew"
+    page.goto(f"{release.url}/hub/home")
+    expect(page.get_by_text("This is the newer version.")).to_be_visible()
+    shots.take(page, "release-upgraded")
+
+    # the proxy is lost: routes come back, and the kernel goes on
+    page.goto(f"{release.url}/user/researcher-1/lab")
+    in_lab(page)
+    expect(page.locator(".jp-CodeConsole")).to_be_visible(timeout=60_000)
+    release.cluster.kubectl("delete", "pod", "-n", release.namespace, proxy, "--wait=true")
+    wait_for(release.healthy, "the hub behind the new proxy", 60)
+    began = time.monotonic()
+    wait_for(lambda: _answers(page, f"{release.url}/user/researcher-1/api"), "the route", 60, 0.5)
+    print(f"routes are back {time.monotonic() - began:.0f} s after the proxy", flush=True)
+    page.goto(f"{release.url}/user/researcher-1/lab")
+    in_lab(page)
+    run(page, "print('again', answer)")
+    expect(page.locator(".jp-OutputArea-output", has_text="again 42")).to_be_visible(timeout=60_000)
+    stop(page, release)
+    context.close()
+
+
+def test_nothing_stays_but_what_is_to_be_kept(release: Release) -> None:
+    release.uninstall()
+
+    def left() -> list[str]:
+        kinds = (
+            "deployments,statefulsets,daemonsets,jobs,cronjobs,services,pods,configmaps,secrets,pvc,roles,rolebindings"
+        )
+        found = [
+            f"{one['kind']}/{one['metadata']['name']}"
+            for one in release.get(kinds)
+            if one["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == release.name
+        ]
+        return [name for name in found if not re.match("Pod/", name)]
+
+    kept = ["PersistentVolumeClaim/data-lab-postgres-0", "PersistentVolumeClaim/lab-backups", "Secret/lab"]
+    wait_for(lambda: sorted(left()) == kept, f"{kept} alone to be left", 60, 1.0)
+    everywhere = "clusterroles,clusterrolebindings,priorityclasses"
+    selector = f"app.kubernetes.io/instance={release.name}"
+    assert release.get(everywhere, "-l", selector) == []
+    homes = [one["metadata"]["name"] for one in release.get("pvc", namespace=release.users)]
+    assert homes, "the homes are gone"
+
+
+def _answers(page: Page, address: str) -> bool:
+    answer = page.goto(address)
+    return answer is not None and answer.status == 200
