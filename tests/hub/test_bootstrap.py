@@ -173,6 +173,9 @@ def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "check[out]"
     (folder / "requirements").mkdir(parents=True)
     (folder / "requirements" / "run.txt").write_text("# nothing\n")
+    (folder / "images" / "vscode").mkdir(parents=True)
+    for name in ("requirements.txt", "package.json", "package-lock.json"):
+        (folder / "images" / "vscode" / name).write_text("{}\n")
     monkeypatch.setattr(bootstrap, "CHECKOUT", str(folder))
     return folder
 
