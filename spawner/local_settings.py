@@ -180,8 +180,11 @@ class LocalSettings(Configurable):
     def _directories_of_apps(self) -> Iterator[Path]:
         """Where the programs of applications lie, and what they lead to: `make vscode` installs beside the hub."""
         catalogue = getattr(self, "catalogue", None)
-        for image in catalogue.images.values() if isinstance(catalogue, Catalogue) else ():
-            for name in image.apps if image.local is not None else ():
+        if not isinstance(catalogue, Catalogue):
+            return
+        for image in catalogue.images.values():
+            for name in image.apps if image.local else ():
+                assert image.local
                 found = shutil.which(catalogue.apps[name].command[0], path=search_path(image.local))
                 if found is not None and not Path(found).resolve().is_relative_to("/usr"):
                     yield Path(found).resolve().parent
