@@ -47,6 +47,8 @@ lock:   ## resolve the requirements anew (needs uv)
 	  -o images/proxy/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 images/vscode/requirements.in \
 	  -o images/vscode/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
+	$(UV) pip compile -q --universal --python-version 3.11 tests/hub/mlflow/requirements.in \
+	  -o tests/hub/mlflow/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 clean:  ## remove homes, accounts, logs and environments of this checkout, after asking
 	@$(PYTHON) bootstrap.py clean $(ARGS)

@@ -145,7 +145,7 @@ def test_only_what_somebody_may_use_is_offered_to_them_and_starts(site: Site) ->
     assert "needs group instructors" in refused.text
     other = site.api("POST", "/users/researcher-2/server", json={"profile": "lab", "image": "bare", "app": "vscode"})
     assert other.status_code == 400
-    assert "“VS Code” is not in the image “Bare”" in other.text
+    assert "“VS Code” is not in the image “Bare”" in other.json()["message"]
 
 
 def test_somebody_of_the_group_has_the_application_with_its_environment_and_any_status(site: Site) -> None:
