@@ -186,8 +186,10 @@ class LocalSettings(Configurable):
             for name in image.apps if image.local else ():
                 assert image.local
                 found = shutil.which(catalogue.apps[name].command[0], path=search_path(image.local))
-                if found is not None and not Path(found).resolve().is_relative_to("/usr"):
-                    yield Path(found).resolve().parent
+                if found is None or (program := Path(found).resolve()).is_relative_to("/usr"):
+                    continue
+                environment = program.parent.parent  # shown as a whole only where it is one of Python's
+                yield environment if (environment / "pyvenv.cfg").is_file() else program.parent
 
     @default("machine")
     def _machine_default(self) -> Machine:

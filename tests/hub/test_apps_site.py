@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.hub.code_server import code_server
+from tests.hub.mlflow_server import mlflow
 from tests.hub.site import ROOT, Site, wait_for
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(900)]
@@ -50,16 +51,23 @@ apps:
     command: [python3, {folder}/notes.py, "{{unix_socket}}"]
     environment: {{NOTES: "of {{literal}} braces"}}
     access: {{groups: [instructors]}}
+  mlflow:
+    title: MLflow
+    command: [mlflow, server, --backend-store-uri, sqlite:///mlflow.db, --default-artifact-root, mlflow-artifacts,
+              --workers, "1", --uvicorn-opts, "--uds {{unix_socket}}"]
+    health: /health
+    icon: experiments
+    start_timeout_s: 180
   absent:
     title: Absent
     command: [no-such-program, "{{unix_socket}}"]
 images:
   lab:
     title: JupyterLab
-    apps: [vscode, notes, absent]
+    apps: [vscode, notes, mlflow, absent]
     local:
       environment: &there
-        PATH: {path}:/usr/bin:/bin
+        PATH: {vscode}:/usr/bin:/bin:{mlflow}
         PYTHONPATH: {folder}/lib
         JUPYTER_CONFIG_PATH: {folder}/config
   bare:
@@ -73,7 +81,7 @@ IDLE = {"cpu_hours": 20 / 3600, "warn_minutes": 12 / 60}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    program = code_server()
+    programs = {"vscode": code_server().parent, "mlflow": mlflow().parent}
     folder = Path(tempfile.mkdtemp(prefix="armillary-apps-"))
     folder.chmod(0o755)
     shutil.copytree(ROOT / "images" / "labextension" / "armillary_lab", folder / "lib" / "armillary_lab")
@@ -81,7 +89,7 @@ def site() -> Iterator[Site]:
     config.mkdir(parents=True)
     shutil.copy(ROOT / "images" / "labextension" / "jupyter-config" / "armillary_lab.json", config)
     (folder / "notes.py").write_text(NOTES)
-    catalogue = CATALOGUE.format(folder=folder, path=program.parent)
+    catalogue = CATALOGUE.format(folder=folder, **programs)
     often = 'c.Spawner.environment = {"ARMILLARY_MEASURE_SECONDS": "1"}\n'
     made = Site(folder, settings={"idle": IDLE}, catalogue=catalogue, config=often)
     try:
@@ -136,7 +144,7 @@ def test_a_session_opens_with_vs_code_for_its_owner_and_nobody_else(site: Site) 
 
 
 def test_only_what_somebody_may_use_is_offered_to_them_and_starts(site: Site) -> None:
-    assert tiles(site, "researcher-1") == {"vscode": "VS Code"}
+    assert tiles(site, "researcher-1") == {"vscode": "VS Code", "mlflow": "MLflow"}
     assert lab(site, "researcher-1", "notes/x").status_code == 404
     icon = lab(site, "researcher-1", "server-proxy/icon/vscode")
     assert icon.headers["content-type"].startswith("image/svg+xml")
@@ -151,11 +159,32 @@ def test_only_what_somebody_may_use_is_offered_to_them_and_starts(site: Site) ->
 def test_somebody_of_the_group_has_the_application_with_its_environment_and_any_status(site: Site) -> None:
     site.login("instructor").close()
     site.start_server("instructor", {"profile": "lab", "app": "notes"})
-    assert set(tiles(site, "instructor")) == {"vscode", "notes"}
+    assert set(tiles(site, "instructor")) == {"vscode", "notes", "mlflow"}
     answer = lab(site, "instructor", "notes/some/page?x=1")
     assert (answer.status_code, answer.text) == (200, "notes of {literal} braces /some/page?x=1")
     assert lab(site, "instructor", "notes/teapot").status_code == 418
     assert lab(site, "instructor", "absent/x").status_code == 404
+
+
+def test_mlflow_runs_for_one_session_with_its_data_in_the_home(site: Site) -> None:
+    site.login("administrator").close()
+    site.start_server("administrator", {"profile": "lab", "app": "mlflow"})
+    page = lab(site, "administrator", "mlflow/", follow_redirects=True)
+    assert page.status_code == 200, page.text[:2000]
+    assert "MLflow" in page.text
+    headers = {"Authorization": f"token {site.admin_token}", "Origin": site.url}
+    api = f"{site.url}/user/administrator/mlflow/api/2.0/mlflow/experiments"
+    made = httpx.post(f"{api}/create", json={"name": "of the test"}, headers=headers, timeout=60)
+    assert made.status_code == 200, made.text
+    found = httpx.get(f"{api}/get-by-name", params={"experiment_name": "of the test"}, headers=headers, timeout=60)
+    assert found.json()["experiment"]["experiment_id"] == made.json()["experiment_id"]
+    state = lab(site, "administrator", "armillary/state").json()
+    assert state["here"]["connections"] == 0
+    assert (site.state / "homes" / "administrator" / "mlflow.db").stat().st_size > 0
+    other = (
+        f"{site.url}/user/researcher-1/mlflow/api/2.0/mlflow/experiments/get-by-name?experiment_name=of%20the%20test"
+    )
+    assert httpx.get(other, headers=headers, timeout=180).status_code == 404, "everybody has a server of their own"
 
 
 def test_an_open_connection_of_vs_code_is_work_and_a_closed_one_is_none(site: Site) -> None:
