@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,9 @@ images:
     local: {{environment: *there}}
 profiles:
   lab: {{title: Lab, options: {{image: [lab, bare]}}}}
+  short: {{title: Short, options: {{image: lab}}}}
 """
-IDLE = {"cpu_hours": 20 / 3600, "warn_minutes": 12 / 60}
+IDLE = {"warn_minutes": 12 / 60, "limits": [{"profile": "short", "idle_hours": 20 / 3600}]}
 
 
 @pytest.fixture(scope="module")
@@ -119,28 +121,28 @@ def websocket(site: Site, name: str, headers: dict[str, str]) -> ClientConnectio
 
 
 def test_a_session_opens_with_vs_code_for_its_owner_and_nobody_else(site: Site) -> None:
-    ann, ben = site.login("researcher-1"), site.login("researcher-2")
-    form = ann.get("/hub/spawn/researcher-1").text
-    assert 'name="profile-option-lab--app"' in form
-    assert ">VS Code</option>" in form
-    assert "Absent" not in form, "its program is not on this machine"
-    site.start_server("researcher-1", {"profile": "lab", "app": "vscode"})
-    page = ann.get("/user/researcher-1/", timeout=90)
-    assert page.status_code == 200, page.text[:500]
-    assert page.url.path == "/user/researcher-1/vscode/"
-    assert "code-server" in page.text
-    assert lab(site, "researcher-1", "vscode/healthz").json()["status"] in ("alive", "expired")
-    stranger = ben.get("/user/researcher-1/vscode/", timeout=90)
-    assert stranger.status_code == 403
-    assert "code-server" not in stranger.text
-    nobody = httpx.get(f"{site.url}/user/researcher-1/vscode/", follow_redirects=False, timeout=30)
-    assert nobody.status_code == 302
-    assert "/hub/api/oauth2/authorize" in nobody.headers["location"]
-    with pytest.raises(InvalidStatus) as refused:
-        websocket(site, "researcher-1", {"Cookie": "; ".join(f"{one.name}={one.value}" for one in ben.cookies.jar)})
-    assert refused.value.response.status_code in (302, 403)
-    settings = site.state / "homes" / "researcher-1" / ".local" / "share" / "code-server"
-    assert settings.is_dir(), "settings and extensions lie in the home"
+    with closing(site.login("researcher-1")) as ann, closing(site.login("researcher-2")) as ben:
+        form = ann.get("/hub/spawn/researcher-1").text
+        assert 'name="profile-option-lab--app"' in form
+        assert ">VS Code</option>" in form
+        assert "Absent" not in form, "its program is not on this machine"
+        site.start_server("researcher-1", {"profile": "lab", "app": "vscode"})
+        page = ann.get("/user/researcher-1/", timeout=90)
+        assert page.status_code == 200, page.text[:500]
+        assert page.url.path == "/user/researcher-1/vscode/"
+        assert "code-server" in page.text
+        assert lab(site, "researcher-1", "vscode/healthz").json()["status"] in ("alive", "expired")
+        stranger = ben.get("/user/researcher-1/vscode/", timeout=90)
+        assert stranger.status_code == 403
+        assert "code-server" not in stranger.text
+        nobody = httpx.get(f"{site.url}/user/researcher-1/vscode/", follow_redirects=False, timeout=30)
+        assert nobody.status_code == 302
+        assert "/hub/api/oauth2/authorize" in nobody.headers["location"]
+        with pytest.raises(InvalidStatus) as refused:
+            websocket(site, "researcher-1", {"Cookie": "; ".join(f"{one.name}={one.value}" for one in ben.cookies.jar)})
+        assert refused.value.response.status_code in (302, 403)
+        settings = site.state / "homes" / "researcher-1" / ".local" / "share" / "code-server"
+        assert settings.is_dir(), "settings and extensions lie in the home"
 
 
 def test_only_what_somebody_may_use_is_offered_to_them_and_starts(site: Site) -> None:
@@ -189,7 +191,7 @@ def test_mlflow_runs_for_one_session_with_its_data_in_the_home(site: Site) -> No
 
 def test_an_open_connection_of_vs_code_is_work_and_a_closed_one_is_none(site: Site) -> None:
     site.login("researcher-2").close()
-    site.start_server("researcher-2", {"profile": "lab"})
+    site.start_server("researcher-2", {"profile": "short"})
     assert lab(site, "researcher-2", "vscode/healthz").status_code == 200
 
     def session() -> dict[str, Any]:
