@@ -7,7 +7,7 @@ UV ?= uv
 UNUSED := --no-emit-package rfc3987-syntax --no-emit-package lark
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint docs labextension lock clean
+.PHONY: help run test bench lint docs labextension vscode lock clean
 
 help:   ## show this list
 	@sed -n 's/^\([a-z]*\): *## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ docs:   ## build the documentation; warnings are errors
 labextension: ## build the JupyterLab extension as a wheel in dist/, which installs without Node
 	@$(DEV) python images/labextension/build.py wheel --into dist
 
+vscode: labextension ## install VS Code for `make run`, once; with the JupyterLab extension, which starts it
+	@$(PYTHON) bootstrap.py vscode
+
 lock:   ## resolve the requirements anew (needs uv)
 	$(UV) pip compile -q --universal --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate $(UNUSED)
@@ -42,6 +45,10 @@ lock:   ## resolve the requirements anew (needs uv)
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate $(UNUSED) -c requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 images/proxy/requirements.in \
 	  -o images/proxy/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.txt
+	$(UV) pip compile -q --universal --python-version 3.11 images/vscode/requirements.in \
+	  -o images/vscode/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
+	$(UV) pip compile -q --universal --python-version 3.11 tests/hub/mlflow/requirements.in \
+	  -o tests/hub/mlflow/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 clean:  ## remove homes, accounts, logs and environments of this checkout, after asking
 	@$(PYTHON) bootstrap.py clean $(ARGS)

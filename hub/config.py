@@ -16,10 +16,10 @@ from sqlalchemy import Engine as Database
 from traitlets.config import Config
 
 import hub
-import profiles
 from hub.admission.desk import SqlDesk
 from hub.admission.logins import Logins
 from hub.auth.oidc import OIDCAuthenticator
+from hub.catalogue import load_catalogue
 from hub.db.address import AddressError
 from hub.db.engine import sqlite_file
 from hub.db.installation import bring_up_to_date
@@ -38,9 +38,8 @@ from hub.warm_up import warm_up
 from hub.web.place import NAME as SERVICE
 from hub.web.place import Place, service_url
 from hub.web.proof import make_proof
-from profiles.loader import load as load_catalogue
 
-__all__ = ["SHIPPED_CATALOGUE", "TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
+__all__ = ["TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
 
 SERVICE_SCOPES = (
     *("start:servers", "delete:servers", "read:servers"),
@@ -49,7 +48,6 @@ SERVICE_SCOPES = (
 """What service and controller may do at the hub: nothing with the users' files, and nothing with users themselves. The
 list is for the reconciler, which compares the servers that the hub has with what runs."""
 
-SHIPPED_CATALOGUE = Path(profiles.__file__).parent / "catalogue.yaml"
 TEMPLATES = Path(hub.__file__).parent / "templates"
 
 
@@ -274,9 +272,7 @@ def _alone(database: Database) -> None:
 
 def _servers(c: Config, settings: Settings, database: Database) -> None:
     own = settings.servers
-    catalogue = load_catalogue(
-        settings.catalogue or SHIPPED_CATALOGUE, allow_weaker_security=settings.allow_weaker_security
-    )
+    catalogue = load_catalogue(settings)
     c.RequestSpawner.catalogue = catalogue
     c.RequestSpawner.desk = SqlDesk.of(settings, catalogue, database)
     c.RequestSpawner.hide_not_allowed = own.hide_unavailable

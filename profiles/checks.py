@@ -4,17 +4,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from profiles import syntax
+from profiles.apps import NO_APP, TAKEN_PATHS, App
 from profiles.choices import ChoiceOption, Unlisted
 from profiles.document import Path
 from profiles.kubespawner_settings import unusable
-from profiles.model import NO_ACCELERATOR, Accelerator, NamedOption, Profile
+from profiles.model import NO_ACCELERATOR, Accelerator, Image, NamedOption, Profile
 from profiles.offers import most_at_once
 from profiles.override_values import wrong_values
 from profiles.overrides import substitute, weaker_security
 from profiles.syntax import SyntaxProblem, shown
 from profiles.wording import did_you_mean
 
-__all__ = ["check_count", "check_default", "check_keys", "check_names", "check_overrides", "check_profile"]
+__all__ = [
+    "check_apps",
+    "check_count",
+    "check_default",
+    "check_keys",
+    "check_names",
+    "check_overrides",
+    "check_profile",
+]
 
 Found = Iterator[tuple[Path, str]]
 
@@ -22,13 +31,17 @@ WEAKER = "weakens security: {}; take it out, or set allow_weaker_security"
 
 
 def check_keys(section: str, keys: Iterable[str]) -> Found:
-    """Keys of accelerators, images and profiles."""
+    """Keys of accelerators, applications, images and profiles."""
     for key in keys:
         yield from _key(key, (section, key))
         if section == "profiles":
             yield from _double_dash(key, (section, key))
         if section == "accelerators" and key == NO_ACCELERATOR:
             yield (section, key), f"{NO_ACCELERATOR!r} stands for no accelerator; name this one differently"
+        if section == "apps" and key == NO_APP:
+            yield (section, key), f"{NO_APP!r} stands for no application; name this one differently"
+        if section == "apps" and key in TAKEN_PATHS:
+            yield (section, key), f"/{key}/ is a path of JupyterLab or JupyterHub; name this application differently"
 
 
 def _key(key: str, path: Path) -> Found:
@@ -117,6 +130,26 @@ def _most_anywhere(card: Accelerator) -> int | None:
     """How many a session can have on the engine that has most; None: the catalogue does not say."""
     only_simulated = card.kubernetes is None and card.local is None
     return most_at_once(card, "local" if only_simulated else "kubernetes")
+
+
+def check_apps(path: Path, image: Image, apps: Mapping[str, App], known: Iterable[str]) -> Found:
+    """What an image says of its applications. `path` leads to its list; `known` are all keys, also of broken ones."""
+    legal = tuple(known)
+    for index, name in enumerate(image.apps):
+        if name not in legal:
+            defined = ", ".join(legal) or "none"
+            yield (
+                (*path, index),
+                f"there is no application {shown(name)}{did_you_mean(name, legal)}; defined: {defined}",
+            )
+        elif name in image.apps[:index]:
+            yield (*path, index), "the same application was given before"
+        elif image.local is not None and name in apps and not apps[name].listens_at_socket:
+            yield (
+                (*path, index),
+                f"{shown(name)} listens at a port, which on one machine everybody reaches, without the hub's login: "
+                "let it listen at {unix_socket}, or give this image no `local`",
+            )
 
 
 def _references(path: Path, option: NamedOption | None, what: str, known: Iterable[str]) -> Found:

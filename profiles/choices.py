@@ -218,7 +218,7 @@ class Unlisted(Part):
 class ChoiceOption(Part):
     """A free-form option: named choices, each with its own changes to the session."""
 
-    RESERVED: ClassVar[frozenset[str]] = frozenset({"profile", "image", "cpu", "memory", "accelerator", "count"})
+    RESERVED: ClassVar[frozenset[str]] = frozenset({"profile", "image", "cpu", "memory", "accelerator", "count", "app"})
     """Names that mean something else in a request."""
     UNLISTED: ClassVar[str] = "unlisted-choice"
     """What forms send instead of a choice when the text field was used, so no choice may have this name."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from profiles import checks
 from profiles.document import Document, Mark, Path, Unreadable, read
-from profiles.model import Accelerator, Catalogue, Image, Profile
+from profiles.model import Accelerator, App, Catalogue, Image, Profile
 from profiles.overlaps import overlaps
 from profiles.profile_list import ListedProfile, check_listed, slug_of, source_path, translate
 from profiles.salvage import salvage
@@ -102,11 +102,14 @@ class _Reading:
                 self._add((key,), f"unknown key{did_you_mean(key, legal)}; legal here: {', '.join(legal)}")
         accelerators = self._accelerators = self._section("accelerators", Accelerator)
         self._extend(list(overlaps(self._sound(accelerators))))
+        apps = self._section("apps", App)
         images = self._section("images", Image)
+        for key, image in images.items():
+            self._extend(checks.check_apps(("images", key, "apps"), image, apps, self._keys("apps")))
         profiles = self._profiles()
         if self.problems:
             return None
-        return Catalogue(accelerators=accelerators, images=images, profiles=profiles)
+        return Catalogue(accelerators=accelerators, apps=apps, images=images, profiles=profiles)
 
     def _add(self, path: Path, text: str) -> None:
         self.problems.append((path, text))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from profiles import syntax
 from profiles.accelerators import Accelerator, DraDevice, KubernetesDevice, LocalDevice, Simulated, Toleration
+from profiles.apps import NO_APP, App
 from profiles.choices import Choice, ChoiceOption, NamedOption, NumberOption, Options, Unlisted
 from profiles.parts import (
     Access,
@@ -28,8 +29,10 @@ from profiles.syntax import SyntaxProblem
 
 __all__ = [
     "NO_ACCELERATOR",
+    "NO_APP",
     "Accelerator",
     "Access",
+    "App",
     "Catalogue",
     "Choice",
     "ChoiceOption",
@@ -76,6 +79,8 @@ class Image(Part):
     """How it starts on one machine; absent: not offered there. `{}` is the hub's own environment."""
     default_url: DefaultUrl | None = None
     """Where a session opens, such as /lab."""
+    apps: tuple[Key, ...] = ()
+    """Keys of the applications that it has beside JupyterLab. On one machine those count whose program is there."""
     access: Access = Field(default_factory=Access.for_everyone)
 
     @model_validator(mode="after")
@@ -105,6 +110,7 @@ class Catalogue(Part):
     """Everything that can be asked for, in the order of the file."""
 
     accelerators: Frozen[Key, Accelerator] = Field(default_factory=_nothing, validate_default=True)
+    apps: Frozen[Key, App] = Field(default_factory=_nothing, validate_default=True)
     images: Frozen[Key, Image] = Field(default_factory=_nothing, validate_default=True)
     profiles: Frozen[Key, Profile]
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from profiles.access import Person, reason_not_allowed
+from profiles.apps import NO_APP, App
 from profiles.model import (
     NO_ACCELERATOR,
     Accelerator,
@@ -26,7 +27,7 @@ from profiles.model import (
 from profiles.overrides import kubernetes_only
 from profiles.quantities import format_cpu, format_memory, say_memory
 
-__all__ = ["Offer", "OptionOffer", "ProfileOffer", "most_at_once", "offers", "title_of"]
+__all__ = ["Offer", "OptionOffer", "ProfileOffer", "granted_apps", "most_at_once", "offers", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,16 @@ class _Asker:
             family=card.family,
         )
 
+    def apps(self, profile: Profile) -> tuple[Offer, ...]:
+        """The ways to open a session of a profile: of each image that may be picked, its applications, each once."""
+        keys = profile.options.image.choices if profile.options.image else ()
+        images = [self.catalogue.images[key] for key in keys if self.image(key).reason is None]
+        found = dict.fromkeys(name for image in images for name in image.apps)
+        return tuple(self._app(name, self.catalogue.apps[name]) for name in found)
+
+    def _app(self, key: str, app: App) -> Offer:
+        return Offer(key, app.title, app.description, self.refuses(app.access))
+
     def _not_handed_out(self, card: Accelerator) -> str | None:
         if self.engine == "local":
             return f"this machine hands out no {card.title}" if card.local is None and card.simulated is None else None
@@ -143,6 +154,13 @@ class _Asker:
 
 def _is_simulated(card: Accelerator, engine: Engine) -> bool:
     return engine == "local" and card.simulated is not None
+
+
+def granted_apps(catalogue: Catalogue, image: str | None, person: Person) -> dict[str, App]:
+    """Return the applications that a session of this image has for this person, in the image's order."""
+    names = catalogue.images[image].apps if image is not None else ()
+    apps = {name: catalogue.apps[name] for name in names}
+    return {name: app for name, app in apps.items() if reason_not_allowed(app.access, person) is None}
 
 
 def title_of(card: Accelerator, engine: Engine) -> str:
@@ -176,6 +194,9 @@ def _option_offers(profile: Profile, asker: _Asker) -> Iterator[OptionOffer]:
     options = profile.options
     if options.image:
         yield _named("image", "Image", options.image, asker.image)
+    if apps := asker.apps(profile):
+        made = (Offer(NO_APP, "JupyterLab", "", None), *apps)
+        yield OptionOffer("app", "Open with", "named", made, NO_APP)
     if options.accelerator:
         yield _named("accelerator", "Accelerator", options.accelerator, asker.accelerator)
     if options.count:

@@ -20,7 +20,7 @@ def json_schema() -> dict[str, Any]:
     listed = TypeAdapter(list[ListedProfile]).json_schema()
     definitions: dict[str, Any] = {**schema.pop("$defs"), **listed.pop("$defs")}
     properties = schema["properties"]
-    for section in ("accelerators", "images"):
+    for section in ("accelerators", "apps", "images"):
         properties[section] = {"anyOf": [properties[section], {"type": "null"}]}
     properties["profiles"]["minProperties"] = 1
     properties["profiles"] = {

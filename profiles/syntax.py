@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 KEY = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
-"""Keys of accelerators, images, profiles, options and choices: they travel in addresses, form fields, labels and
+"""Keys of accelerators, apps, images, profiles, options and choices: they travel in addresses, form fields, labels and
 paths."""
 
 _KEY = re.compile(KEY)

@@ -15,8 +15,9 @@ from sqlalchemy import inspect
 from traitlets import Bool, Instance, List, Unicode, default
 
 from profiles.model import Catalogue, Engine
-from profiles.offers import offers
+from profiles.offers import granted_apps, offers
 from spawner import form, options
+from spawner.apps import APPS, told
 from spawner.describe import describe
 from spawner.progress import Feed
 from spawner.refusal import Refusal
@@ -237,6 +238,8 @@ class RequestSpawner(Reserving):
         env.pop("JPY_API_TOKEN", None)
         if self.service_url:
             env["ARMILLARY_SERVICE_URL"] = self.service_url
+        if self.request is not None and (apps := granted_apps(self.catalogue, self.request.image, self.person)):
+            env[APPS] = told(apps)
         return env
 
     # --- after a restart of the hub --------------------------------------------------------------------------

@@ -16,6 +16,8 @@ def describe(request: Request, catalogue: Catalogue, engine: Engine) -> tuple[tu
     facts = [("Profile", profile.title)]
     if request.image is not None:
         facts.append(("Image", catalogue.images[request.image].title))
+    if request.app is not None:
+        facts.append(("Open with", catalogue.apps[request.app].title))
     if request.accelerator is not None:
         many = f"{request.count} × " if request.count > 1 else ""
         facts.append(("Accelerator", many + title_of(catalogue.accelerators[request.accelerator], engine)))

@@ -8,6 +8,7 @@ from typing import Any
 from kubespawner.slugs import is_valid_label, safe_slug
 from traitlets import TraitError
 
+from profiles.apps import app_path
 from profiles.overrides import apply
 from spawner import pod as steps
 from spawner.kube_traits import KubeTraits
@@ -55,6 +56,8 @@ class KubeManifest(KubeTraits):
             self.image, self.image_pull_policy = image.reference, image.pull_policy
             if image.default_url:
                 self.default_url = image.default_url
+        if request.app is not None:
+            self.default_url = app_path(request.app)
         if request.cpu is not None:
             self.cpu_limit = float(request.cpu)
             self.cpu_guarantee = float(request.cpu) / self.cpu_overcommit

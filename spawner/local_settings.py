@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from traitlets import Enum, Float, Instance, Int, List, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
 
+from profiles.model import Catalogue
 from spawner.devices.reader import Reader, this_machine
 from spawner.processes.isolation import program_directories
 from spawner.processes.machine import Machine, detect
+from spawner.processes.spec import search_path
 from spawner.protocols import UidRegistry
 
 __all__ = ["LocalSettings"]
@@ -125,7 +129,8 @@ class LocalSettings(Configurable):
         Directories that sessions' programs need although they lie where other accounts may not go (such as /root) or
         in what a sandbox hides; they are shown to sessions in a mount namespace.
 
-        Default: those of the Python that runs the hub. Add the environments that the catalogue's images name.
+        Default: those of the Python that runs the hub, and of the catalogue's applications. Add the environments that
+        the catalogue's images name.
         Example: `c.LocalSpawner.visible.append("/root/envs/torch")`
         """,
     )
@@ -170,7 +175,21 @@ class LocalSettings(Configurable):
 
     @default("visible")
     def _visible_default(self) -> list[str]:
-        return [str(path) for path in program_directories()]
+        return [str(path) for path in (*program_directories(), *self._directories_of_apps())]
+
+    def _directories_of_apps(self) -> Iterator[Path]:
+        """Where the programs of applications lie, and what they lead to: `make vscode` installs beside the hub."""
+        catalogue = getattr(self, "catalogue", None)
+        if not isinstance(catalogue, Catalogue):
+            return
+        for image in catalogue.images.values():
+            for name in image.apps if image.local else ():
+                assert image.local
+                found = shutil.which(catalogue.apps[name].command[0], path=search_path(image.local))
+                if found is None or (program := Path(found).resolve()).is_relative_to("/usr"):
+                    continue
+                environment = program.parent.parent  # shown as a whole only where it is one of Python's
+                yield environment if (environment / "pyvenv.cfg").is_file() else program.parent
 
     @default("machine")
     def _machine_default(self) -> Machine:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from profiles.access import Person
-from profiles.model import NO_ACCELERATOR, Catalogue, ChoiceOption, Engine
+from profiles.model import NO_ACCELERATOR, NO_APP, Catalogue, ChoiceOption, Engine
 from profiles.offers import OptionOffer, ProfileOffer, offers
 from profiles.quantities import QuantityError, format_cpu, parse_quantity, say_memory
 from spawner.refusal import Refusal
@@ -64,9 +64,11 @@ def parse(options: Mapping[str, object], catalogue: Catalogue, person: Person, e
     cpu, memory, count = found.get("cpu"), found.get("memory"), found.get("count")
     if accelerator is not None and isinstance(count, Decimal):
         _refuse_more_than_one_node_has(profile, accelerator, int(count))
+    image = _text(found.get("image"))
     return Request(
         profile=profile.key,
-        image=_text(found.get("image")),
+        image=image,
+        app=_app(_text(found.get("app")), image, catalogue),
         cpu=cpu if isinstance(cpu, Decimal) else None,
         memory=int(memory) if isinstance(memory, Decimal) else None,
         accelerator=accelerator,
@@ -87,6 +89,20 @@ def _account(value: object) -> str | None:
     if kind not in ("user", "group") or not name:
         raise Refusal("bad-value", f"{ACCOUNT}: {_show(value)} is no account. Write user:NAME or group:NAME.")
     return value
+
+
+def _app(app: str | None, image: str | None, catalogue: Catalogue) -> str | None:
+    """Return what the session opens with; a profile's images need not have the same applications."""
+    if app is None or app == NO_APP or image is None:
+        return None
+    has = catalogue.images[image]
+    if app not in has.apps:
+        title = catalogue.apps[app].title
+        legal = ", ".join([NO_APP, *has.apps])
+        raise Refusal(
+            "unknown-choice", f"Open with: “{title}” is not in the image “{has.title}”. Choose one of: {legal}."
+        )
+    return app
 
 
 def _refuse_more_than_one_node_has(profile: ProfileOffer, accelerator: str, count: int) -> None:

@@ -44,6 +44,8 @@ class Request:
     count: int = 0
     choices: tuple[Chosen, ...] = ()
     account: str | None = None
+    app: str | None = None
+    """Key of the application that the session opens with; None: where its image says."""
     declined: bool = field(default=False, compare=False)
     """Whether none was picked where there are accelerators to pick: a profile's default may be one of them."""
 
@@ -67,6 +69,8 @@ class Request:
                 options[chosen.option + UNLISTED_SUFFIX] = chosen.text
             else:
                 options[chosen.option] = chosen.choice
+        if self.app is not None:
+            options["app"] = self.app
         if self.account is not None:
             options[ACCOUNT] = self.account
         return options

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 
 from prometheus_client import REGISTRY, start_http_server
 
-import profiles
+from hub.catalogue import load_catalogue
 from hub.controller.main import run as control
 from hub.controller.metrics import StatusMetrics
 from hub.controller.status import Status
@@ -17,7 +16,6 @@ from hub.db.engine import connect
 from hub.logs import begin
 from hub.quotas.declared import read_quotas
 from hub.settings import Settings
-from profiles.loader import load as load_catalogue
 
 __all__ = ["run"]
 
@@ -36,10 +34,7 @@ def run(settings: Settings, *, metrics_port: int | None = None) -> None:
         It cannot be begun; each says in words why.
     """
     begin("controller", settings.hub.log_level, settings.hub.log_format)
-    catalogue = load_catalogue(
-        settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
-        allow_weaker_security=settings.allow_weaker_security,
-    )
+    catalogue = load_catalogue(settings)
     if settings.quotas.file is not None:
         # Whoever leads takes it over; one that cannot be used is said at the start, not in the log.
         read_quotas(settings.quotas.file, catalogue.accelerators)

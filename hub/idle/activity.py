@@ -2,7 +2,8 @@
 
 Ages, never moments: the session's clock is nobody else's. A busy kernel works, however silent it is and whether or not
 a browser is connected (jupyterhub-idle-culler sees only `last_activity`, which a silent computation does not move:
-its issues 10 and 55). A page that is left open and asks for news is no work (jupyterhub issue 3044 and its like).
+its issues 10 and 55). A page that is left open and asks for news is no work (jupyterhub issue 3044 and its like); that
+of an application such as VS Code is, for as long as it holds a connection: what is done in it nobody else can tell.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Measures(BaseModel):
     busy_kernels: Number = Field(0, description="Of them: those that execute something.")
     terminals: Number = Field(0, description="Terminals that are open.")
     busy_terminals: Number = Field(0, description="Of them: those with a command that uses the processor.")
+    connections: Number = Field(0, description="Open connections of applications such as VS Code.")
     quiet_s: Age | None = Field(
         None,
         description="Seconds since somebody did something: a cell was executed, a key pressed in a terminal, a file "
@@ -66,7 +68,7 @@ def quiet_s(measures: Measures, settings: IdleSettings, *, shares: bool = False)
     shares
         It has parts of cards: what their drivers tell of a card is of all who use it, and tells nothing of this one.
     """
-    if measures.busy_kernels or measures.busy_terminals:
+    if measures.busy_kernels or measures.busy_terminals or measures.connections:
         return 0.0
     if measures.cpu is not None and measures.cpu >= settings.busy_cores:
         return 0.0

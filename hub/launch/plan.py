@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import profiles
+from hub.catalogue import SHIPPED, load_catalogue
 from hub.config import ConfigError, only_on_loopback
 from hub.launch import ports
 from hub.launch.accounts import ADMIN_GROUP, MEMBER_GROUPS, passwords
@@ -24,7 +24,6 @@ from hub.launch.traefik import Proxy
 from hub.settings import Loaded, Settings, load_with_origins
 from hub.settings.values import is_loopback, split_url
 from profiles.loader import CatalogueError
-from profiles.loader import load as load_catalogue
 from spawner.processes.isolation import IsolationError
 from spawner.processes.machine import detect
 
@@ -180,9 +179,9 @@ def _check_isolation(settings: Settings) -> None:
 
 def _check_catalogue(settings: Settings) -> None:
     """Raise Problem with every problem of the catalogue: the hub would only say so in its log."""
-    file = settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml"
+    file = settings.catalogue or SHIPPED
     try:
-        load_catalogue(file, allow_weaker_security=settings.allow_weaker_security)
+        load_catalogue(settings)
     except (CatalogueError, OSError) as error:
         raise Problem(f"the catalogue {file} cannot be used:\n{error}") from None
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
 
-import profiles
 from hub.admission.desk import SqlDesk
+from hub.catalogue import load_catalogue
 from hub.controller.lease import CONTROLLER, StaleEpoch, fenced
 from hub.db.address import database_url
 from hub.db.engine import connect
@@ -23,7 +22,6 @@ from hub.reconcile.loop import SOON_S, Reconciler, engine_of
 from hub.secret import service_token
 from hub.settings import Settings
 from hub.web.place import hub_api_url
-from profiles.loader import load as load_catalogue
 from profiles.model import Catalogue
 
 __all__ = ["report", "run"]
@@ -43,10 +41,7 @@ def run(settings: Settings, *, dry_run: bool) -> int:
     hub.secret.ConfigError, hub.db.address.AddressError, hub.db.transaction.DatabaseAway, profiles.loader.CatalogueError
         What is needed for it cannot be used.
     """
-    catalogue = load_catalogue(
-        settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
-        allow_weaker_security=settings.allow_weaker_security,
-    )
+    catalogue = load_catalogue(settings)
     database = connect(database_url(settings))
     try:
         return asyncio.run(_run(settings, catalogue, database, dry_run))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 
 from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
-import profiles
 from hub.admission.desk import SqlDesk
 from hub.admission.hub_api import HubServers
+from hub.catalogue import load_catalogue
 from hub.controller.status import Status
 from hub.db.address import database_url
 from hub.db.engine import connect
@@ -28,7 +27,6 @@ from hub.web.background import Background
 from hub.web.hub_access import HubAccess
 from hub.web.place import Place, hub_api_url
 from hub.web.server import listen, serve
-from profiles.loader import load as load_catalogue
 from profiles.model import Catalogue
 
 __all__ = ["NotReady", "run"]
@@ -54,10 +52,7 @@ def run(settings: Settings, *, with_controller: bool) -> None:
     begin("service", settings.hub.log_level, settings.hub.log_format)
     hand_over_soon()
     token = service_token(settings)
-    catalogue = load_catalogue(
-        settings.catalogue or Path(profiles.__file__).parent / "catalogue.yaml",
-        allow_weaker_security=settings.allow_weaker_security,
-    )
+    catalogue = load_catalogue(settings)
     database = connect(database_url(settings))
     _check(database)
     take_over(database, settings.quotas, catalogue)

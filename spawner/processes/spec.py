@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,8 @@ from typing import Any
 
 from jupyterhub.traitlets import ByteSpecification
 
-from profiles.model import Catalogue
+from profiles.apps import app_path
+from profiles.model import Catalogue, LocalImage
 from profiles.quantities import parse_quantity
 from spawner import overrides
 from spawner.devices.environment import device_environment
@@ -20,7 +22,7 @@ from spawner.processes.identity import SPAWN_ID
 from spawner.processes.ports import ADDRESS
 from spawner.request import Request
 
-__all__ = ["Defaults", "Place", "ProcessSpec", "process_limits", "process_spec"]
+__all__ = ["Defaults", "Place", "ProcessSpec", "process_limits", "process_spec", "program_path", "search_path"]
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _THREADS = "OMP_NUM_THREADS"
@@ -90,6 +92,8 @@ def process_spec(request: Request, catalogue: Catalogue, place: Place, defaults:
     default_url = override.get("default_url") or (image.default_url if image is not None else None)
     if default_url:
         environment["JUPYTERHUB_DEFAULT_URL"] = _expand(str(default_url), fields)
+    if request.app is not None:
+        environment["JUPYTERHUB_DEFAULT_URL"] = app_path(request.app)
     environment["JUPYTERHUB_SERVICE_URL"] = f"http://{ADDRESS}:{place.port}{place.base_url}"
     environment[SPAWN_ID] = place.spawn_id
     environment |= device_environment(request.accelerator, place.devices)
@@ -118,6 +122,17 @@ def _switches(override: Mapping[str, Any]) -> dict[str, str]:
     return told
 
 
+def program_path(program: str) -> str:
+    """Return where sessions that this program starts look for others (`PATH`): beside it first."""
+    beside = str(Path(program).parent) if program.startswith("/") else ""
+    return f"{beside}:{_PATH}" if beside and beside not in _PATH.split(":") else _PATH
+
+
+def search_path(image: LocalImage) -> str:
+    """Return where sessions of an image look for programs."""
+    return image.environment.get("PATH") or program_path(image.command[0] if image.command else sys.executable)
+
+
 class _Fields(dict[str, str]):
     def __missing__(self, name: str) -> str:
         return f"{{{name}}}"
@@ -143,10 +158,8 @@ def _expand(text: str, fields: _Fields) -> str:
 
 def _account(place: Place, program: str, shell: str) -> dict[str, str]:
     """Return what a login would set; nothing comes from the hub's own environment."""
-    beside = str(Path(program).parent) if program.startswith("/") else ""
-    path = f"{beside}:{_PATH}" if beside and beside not in _PATH.split(":") else _PATH
     return {
-        "PATH": path,
+        "PATH": program_path(program),
         "HOME": str(place.home),
         "USER": place.user,
         "LOGNAME": place.user,

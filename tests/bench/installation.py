@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from hub.config import SHIPPED_CATALOGUE
+from hub.catalogue import SHIPPED
 from hub.db.installation import bring_up_to_date
 from hub.launch.secrets import keep, private_folder, token
 from hub.launch.traefik import Proxy
@@ -36,7 +36,7 @@ def _catalogue(image: str) -> dict[str, Any]:
 
 def _inventory(image: str) -> dict[str, Any]:
     """The shipped catalogue, with this image."""
-    said: dict[str, Any] = yaml.safe_load(SHIPPED_CATALOGUE.read_text())
+    said: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     said["images"]["jupyterlab"]["reference"] = image
     return said
 

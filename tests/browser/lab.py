@@ -168,6 +168,7 @@ def a_state() -> dict[str, Any]:
             "busy_kernels": 0,
             "terminals": 0,
             "busy_terminals": 0,
+            "connections": 0,
         },
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,9 @@ def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "check[out]"
     (folder / "requirements").mkdir(parents=True)
     (folder / "requirements" / "run.txt").write_text("# nothing\n")
+    (folder / "images" / "vscode").mkdir(parents=True)
+    for name in ("requirements.txt", "package.json", "package-lock.json"):
+        (folder / "images" / "vscode" / name).write_text("{}\n")
     monkeypatch.setattr(bootstrap, "CHECKOUT", str(folder))
     return folder
 
@@ -222,6 +226,59 @@ def ended(checkout: Path) -> Iterator[Callable[[], None]]:
 
     yield end
     end()
+
+
+@pytest.mark.parametrize(
+    ("programs", "libraries", "missing"),
+    [
+        pytest.param(("make", "pkg-config"), 0, "g++", id="no compiler"),
+        pytest.param(("g++", "make", "pkg-config"), 1, "header files of libraries", id="no headers"),
+    ],
+)
+def test_what_vs_code_is_compiled_with_is_named_before_anything_is_made(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch,
+    programs: tuple[str, ...], libraries: int, missing: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: name if name in programs else None)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(bootstrap.subprocess, "call", lambda command: asked.append(command) or libraries)
+    monkeypatch.setattr(bootstrap, "choose_python", lambda: ("/usr/bin/python3", (3, 11)))
+    with pytest.raises(bootstrap.Problem, match=f"there is no {re.escape(missing)}; on Debian: apt install g"):
+        bootstrap.vscode(str(checkout / ".armillary"), [])
+    assert [path for path in (checkout / ".armillary").rglob("vscode-*") if path.is_dir()] == []
+
+
+def test_sessions_find_vs_code_from_the_start_after_it_was_installed_and_not_one_that_is_gone(
+    bootstrap: ModuleType, checkout: Path, ended: Callable[[], None]
+) -> None:
+    base = checkout / ".armillary"
+    environment = bootstrap.Environment(str(base), "run")
+    place = Path(environment.folder, "bin", "code-server")
+    place.parent.mkdir(parents=True)
+    made = bootstrap.VSCode(str(base))
+    made.offer(environment)
+    assert not place.is_symlink(), "it is not installed"
+    Path(made.folder).mkdir()
+    Path(made.program).write_text("#!/bin/sh\necho here\n")
+    Path(made.program).chmod(0o755)
+    made.offer(environment)
+    assert not place.is_symlink(), "half of it is no program"
+    Path(made.finished).touch()
+    for _ in range(2):
+        made.offer(environment)
+        assert subprocess.run([place], capture_output=True, text=True, check=True).stdout == "here\n"
+    assert not bootstrap.remove_environment(made.folder), "it is in use"
+    ended()
+    (checkout / "images" / "vscode" / "package-lock.json").write_text('{"newer": 1}')
+    newer = bootstrap.VSCode(str(base))
+    assert newer.folder != made.folder
+    newer.offer(environment)
+    assert not place.is_symlink(), "the newer one is not installed"
+
+
+def test_vscode_takes_no_arguments(bootstrap: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(bootstrap.Problem, match="takes no arguments, got '--yes'"):
+        bootstrap.vscode(str(tmp_path), ["--yes"])
 
 
 @pytest.mark.hub

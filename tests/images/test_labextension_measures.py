@@ -15,7 +15,7 @@ from tests.images.lab_world import EXTENSION
 sys.path.insert(0, str(EXTENSION))
 
 from armillary_lab import state
-from armillary_lab.activity import Requests, Signs, kernels_of
+from armillary_lab.activity import Connections, Requests, Signs, kernels_of
 from armillary_lab.devices import Cards
 from armillary_lab.processes import SPAWN_ID, Meter
 
@@ -242,16 +242,30 @@ def test_without_a_driver_there_is_nothing_to_tell() -> None:
         ("GET", "api/kernels", "1700000000", 200, False),
         ("GET", "api/terminals", "", 200, False),
         ("GET", "lab", "", 200, False),
+        ("POST", "mlflow/ajax-api/2.0/mlflow/runs/create", "", 200, True),
+        ("GET", "mlflow/", "", 200, False),
+        ("POST", "mlflowish/", "", 200, False),
     ],
 )
 def test_which_requests_are_work(method: str, path: str, query: str, status: int, work: bool) -> None:
     told: list[Any] = []
-    requests = Requests(told.append, "/user/ann/", clock=lambda: 7.0)
+    requests = Requests(told.append, "/user/ann/", ["mlflow"], clock=lambda: 7.0)
     request = SimpleNamespace(method=method, path=f"/user/ann/{path}", query=query)
     handler = SimpleNamespace(request=request, get_status=lambda: status)
     requests(handler)
     assert told == [handler]
     assert requests.last == (7.0 if work else None)
+
+
+def test_a_connection_counts_from_its_opening_to_its_end_once() -> None:
+    connections = Connections()
+    one, two = object(), object()
+    for handler in (one, two, one):
+        connections.opened(handler)
+    assert len(connections) == 2
+    for handler in (one, one):
+        connections.closed(handler)
+    assert len(connections) == 1
 
 
 def test_ages_are_counted_by_a_clock_that_nobody_sets() -> None:

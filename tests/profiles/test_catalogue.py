@@ -52,6 +52,7 @@ def test_a_researcher_starts_jupyterlab_on_either_engine() -> None:
         assert teaching.reason == "needs group instructors"
         assert {option.key: option.default for option in first.options} == {
             "image": "jupyterlab",
+            "app": "none",
             "accelerator": "none",
             "cpu": "1",
             "memory": "2Gi",

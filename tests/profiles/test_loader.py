@@ -66,7 +66,7 @@ profiles:
   q: {titel: Q, default: true}
 """
     assert problems(text) == [
-        "c.yaml:1:1 acelerators: unknown key (did you mean accelerators?); legal here: accelerators, images, profiles",
+        "c.yaml:1:1 acelerators: unknown key (did you mean accelerators?); legal here: accelerators, apps, images, profiles",
         "c.yaml:3:3 images.lab: can start nowhere: write `reference` (Kubernetes), `local: {}` (one machine) or both",
         "c.yaml:4:3 images.Two: 'Two' is no key: use up to 63 lower-case letters, digits, '-' and '.', first and last a "
         "letter or digit",

@@ -1,8 +1,9 @@
 """For how long nobody has done anything in the session, and which kernels are busy.
 
-Signs of work are what people do and what computes: messages of kernels, keys and output of terminals, files saved. A
-page that is left open asks the server for news all day, so requests that only read are no sign. Ages are measured by
-a clock that nobody sets: a sign is seen by its having changed.
+Signs of work are what people do and what computes: messages of kernels, keys and output of terminals, files saved, and
+the open connection of an application such as VS Code, which tells nothing more of what is done in it. Any other page
+that is left open asks the server for news all day, so requests that only read are no sign. Ages are measured by a clock
+that nobody sets: a sign is seen by its having changed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["Kernels", "Requests", "Signs", "kernels_of"]
+__all__ = ["APPS", "Connections", "Kernels", "Requests", "Signs", "kernels_of"]
+
+APPS = "ARMILLARY_APPS"
+"""The variable in which the hub names the session's web applications, as JSON."""
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _CONTENTS = "api/contents/"
@@ -37,6 +41,24 @@ def kernels_of(models: Iterable[Mapping[str, Any]]) -> Kernels:
     return Kernels(len(known), busy, tuple(sorted(f"{id} {state} {last}" for id, state, last in known)))
 
 
+class Connections:
+    """The websockets of applications that are open now."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def opened(self, handler: object) -> None:
+        """Note one; until it is closed, it counts."""
+        self._open.add(id(handler))
+
+    def closed(self, handler: object) -> None:
+        """Forget one."""
+        self._open.discard(id(handler))
+
+
 class Requests:
     """Wraps the server's `log_function`, which is told of every request, and notes those that are signs of work.
 
@@ -46,11 +68,20 @@ class Requests:
         The server's own function.
     base_url
         Path of the server, with a slash at both ends.
+    apps
+        Names of its applications: what is sent to them is work.
     """
 
-    def __init__(self, then: Callable[[Any], None], base_url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        then: Callable[[Any], None],
+        base_url: str,
+        apps: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._then = then
         self._base_url = base_url
+        self._peoples = (*_PEOPLES, *(f"{name}/" for name in apps))
         self._clock = clock
         self.last: float | None = None
         """When the last one was, on the clock."""
@@ -68,7 +99,7 @@ class Requests:
             return False
         if method in _CHANGES:
             # Other extensions ask for news by POST, too: that of git every three seconds.
-            return below.startswith(_PEOPLES)
+            return below.startswith(self._peoples)
         # A file that is opened or downloaded; folders are listed again and again by pages that nobody looks at.
         opened = below.startswith(_CONTENTS) and "content=1" in query and "." in below.rpartition("/")[2]
         return method == "GET" and (opened or below.startswith(_DOWNLOADS))

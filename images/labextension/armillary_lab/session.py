@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from armillary_lab.activity import Kernels, Requests, Signs, kernels_of
+from armillary_lab.activity import Connections, Kernels, Requests, Signs, kernels_of
 from armillary_lab.devices import Cards
 from armillary_lab.processes import Meter, Usage
 from armillary_lab.service import Refused, Service
@@ -48,6 +48,8 @@ class Surroundings:
         The terminals by their names, as `terminado` has them; None: there are no terminals.
     requests
         Notes requests that are signs of work.
+    connections
+        Of its applications; None: it has none.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Surroundings:
         list_kernels: Callable[[], Any],
         terminals: Callable[[], Mapping[str, Any] | None],
         requests: Requests,
+        connections: Connections | None = None,
     ) -> None:
+        self._connections = Connections() if connections is None else connections
         self._list_kernels = list_kernels
         self._terminals = terminals
         self._requests = requests
@@ -76,6 +80,11 @@ class Surroundings:
                 stamp = getattr(one, "last_activity", None)
                 found[pid] = stamp if isinstance(stamp, datetime) and stamp.tzinfo is not None else None
         return found
+
+    @property
+    def connections(self) -> int:
+        """How many websockets of applications are open."""
+        return len(self._connections)
 
     @property
     def request_at(self) -> float | None:
@@ -102,10 +111,12 @@ class Measured:
         )
         kernels = await self._around.kernels()
         stamps = [stamp for stamp in terminals.values() if stamp is not None]
+        connections = self._around.connections
         quiet_s = self._signs.quiet_s(
             (kernels.last, tuple(sorted(stamp.isoformat() for stamp in stamps))),
             stamps=stamps,
-            request_at=self._around.request_at,
+            # One that is open is work now, and when it is closed the time without a sign begins.
+            request_at=self._clock() if connections else self._around.request_at,
         )
         here = Here(
             cpu=None if usage.cpu is None else round(usage.cpu, 3),
@@ -117,6 +128,7 @@ class Measured:
             busy_kernels=kernels.busy,
             terminals=len(terminals),
             busy_terminals=_busy(usage),
+            connections=connections,
         )
         return here, quiet_s
 

@@ -151,6 +151,8 @@ class Here:
     busy_kernels: int = 0
     terminals: int = 0
     busy_terminals: int = 0
+    connections: int = 0
+    """Of applications such as VS Code."""
 
 
 @dataclass(frozen=True)

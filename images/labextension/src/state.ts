@@ -139,6 +139,8 @@ export interface IHere {
   busy_kernels: number;
   terminals: number;
   busy_terminals: number;
+  /** Of applications such as VS Code. */
+  connections: number;
 }
 
 /** What this session could be switched to. */

@@ -44,7 +44,8 @@ export function aState(changes: Partial<IState> = {}): IState {
       kernels: 0,
       busy_kernels: 0,
       terminals: 0,
-      busy_terminals: 0
+      busy_terminals: 0,
+      connections: 0
     },
     ...changes
   };
