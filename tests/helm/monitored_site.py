@@ -172,10 +172,18 @@ def _service_hangs(world: World) -> AbstractContextManager[None]:
     return stopped(world.site.pid_of("service"))
 
 
+def _one_runs(world: World) -> None:
+    """The first one has the card."""
+    world.stop("researcher-2")
+    if not world.ready("researcher-1"):
+        world.ask("researcher-1", CARD)
+        wait_for(lambda: world.ready("researcher-1"), "a session", 90)
+
+
 @contextlib.contextmanager
 def _database_locked(world: World) -> Iterator[None]:
     """Somebody holds the lock of writers; a session runs."""
-    wait_for(lambda: world.ready("researcher-1") or not world.ask("researcher-1", CARD), "a session", 90)
+    _one_runs(world)
     held = sqlite3.connect(world.site.state / "armillary.sqlite", timeout=30, isolation_level=None)
     held.execute("BEGIN IMMEDIATE")
     try:
@@ -209,18 +217,22 @@ def _queue_starts_fail(world: World) -> Iterator[None]:
     for _ in range(4):
         world.ask("researcher-2", {"profile": "broken"})
         wait_for(lambda: not world.site.server("researcher-2"), "a start to fail", 30)
-    yield
-    world.stop("researcher-2")
+    try:
+        yield
+    finally:
+        world.stop("researcher-2")
 
 
 @contextlib.contextmanager
 def _somebody_waits(world: World) -> Iterator[None]:
-    wait_for(lambda: world.ready("researcher-1") or not world.ask("researcher-1", CARD), "a session", 90)
+    _one_runs(world)
     assert world.ask("researcher-2", CARD).json()["state"] == "queued"
     with world.database() as database:
         database.execute("UPDATE tickets SET asked_at = asked_at - 5 * 3600 WHERE state = 'waiting'")
-    yield
-    world.stop("researcher-2")
+    try:
+        yield
+    finally:
+        world.stop("researcher-2")
 
 
 @contextlib.contextmanager
@@ -263,12 +275,15 @@ def _provider_hangs(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mail_is_refused(world: World) -> Iterator[None]:
-    world.stop("researcher-1")
+    for name in ("researcher-1", "researcher-2"):
+        world.stop(name)
     world.mail.answers = ["550 no such person"] * 3
     world.ask("researcher-1", CARD, notify=True)
     wait_for(lambda: world.ready("researcher-1"), "a session", 90)
-    yield
-    world.mail.answers = []
+    try:
+        yield
+    finally:
+        world.mail.answers = []
 
 
 @contextlib.contextmanager
@@ -283,8 +298,10 @@ def _homes_are_full(world: World) -> Iterator[None]:
     filling = world.homes / "large"
     room = os.statvfs(filling.parent)
     filling.write_bytes(bytes(int(room.f_bavail * room.f_frsize * 0.97)))
-    yield
-    filling.unlink()
+    try:
+        yield
+    finally:
+        filling.unlink()
 
 
 @contextlib.contextmanager
