@@ -181,7 +181,7 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         "ArmillaryStartsFail",
         "critical",
-        'sum(increase(jupyterhub_server_spawn_duration_seconds_count{INSTALLATION,status="failure"}[15m])) > 3',
+        'sum(increase(jupyterhub_server_spawn_duration_seconds_count{INSTALLATION,status=~"error|failure",reason=~"|exited|image-.*|home.*|volume|init-failed|cannot-start|start-timeout|not-set-up|no-uids?|claim-.*|no-claims|leftover|crashed|ended|killed"}[15m])) > 3',
         "5m",
         "Sessions fail to start.",
         "People see a failed start instead of their session. Refusals are not counted here.",

@@ -268,8 +268,10 @@ def _provider_hangs(world: World) -> Iterator[None]:
         for _ in range(4):
             with httpx.Client(base_url=world.site.url, timeout=30) as browser:
                 away = browser.get("/hub/oauth_login")
-                state = httpx.URL(away.headers["location"]).params["state"]
-                assert browser.get("/hub/oauth_callback", params={"state": state, "code": "x"}).status_code == 503
+                provider = httpx.URL(away.headers["location"])
+                issuer = f"{provider.scheme}://{provider.netloc.decode()}"
+                said = {"state": provider.params["state"], "code": "x", "iss": issuer}
+                assert browser.get("/hub/oauth_callback", params=said).status_code == 503
         yield
 
 
@@ -314,8 +316,12 @@ def _no_cluster(world: World) -> Iterator[None]:
     settings = {
         "engine": "kubernetes",
         "state_dir": str(folder),
-        "catalogue": str(world.site.folder / "catalogue.yaml"),
+        "catalogue": str(folder / "catalogue.yaml"),
+        "hub": {"bind_url": "http://0.0.0.0:8081", "connect_url": "http://hub.example.org:8081"},
     }
+    (folder / "catalogue.yaml").write_text(
+        "images: {lab: {title: Lab, reference: example.org/lab}}\nprofiles: {lab: {title: Lab, options: {image: lab}}}\n"
+    )
     (folder / "armillary.yaml").write_text(yaml.safe_dump(settings))
     context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
     [closed] = free_ports(1)
