@@ -206,6 +206,7 @@ def _asked_while_locked(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _starts_fail(world: World) -> Iterator[None]:
+    world.stop("researcher-2")
     for _ in range(5):
         world.site.api("POST", "/users/researcher-2/server", json={"profile": "broken"})
         wait_for(lambda: not world.site.server("researcher-2"), "a start to fail", 30)
@@ -214,6 +215,7 @@ def _starts_fail(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _queue_starts_fail(world: World) -> Iterator[None]:
+    world.stop("researcher-2")
     for _ in range(4):
         world.ask("researcher-2", {"profile": "broken"})
         wait_for(lambda: not world.site.server("researcher-2"), "a start to fail", 30)
