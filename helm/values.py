@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
+from helm.base import Model as _Model
+from helm.base import Objects, Text
+from helm.monitoring.values import Monitoring
 from hub.settings import Settings
 from hub.settings.shape import shapes
 from profiles.schema import json_schema
@@ -27,6 +29,7 @@ FIXED: Mapping[str, str] = {
     "hub.bind_url": "the hub's Service",
     "hub.connect_url": "the hub's Service",
     "hub.database_url": "database",
+    "hub.metrics_token_file": "monitoring.existingSecret",
     "hub.database_url_file": "database",
     "proxy.kind": "the chart's proxy",
     "proxy.api_url": "the proxy's Service",
@@ -53,12 +56,6 @@ FIXED: Mapping[str, str] = {
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 Dns = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$", max_length=63)]
-Text = dict[str, str]
-Objects = list[dict[str, Any]]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class Image(_Model):
@@ -452,6 +449,7 @@ class Values(_Model):
     ingress: Ingress = Field(default=Ingress(), description="Ingress.")
     gateway: Gateway = Field(default=Gateway(), description="Gateway API.")
     network_policies: Policies = Field(default=Policies(), description="NetworkPolicies of the core parts.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="Metrics, dashboards, alerts.")
     priority: Priority = Field(default=Priority(), description="PriorityClasses.")
     rbac: Rbac = Field(default=Rbac(), description="Rights.")
     images: dict[Literal["hub", "proxy", "postgres", "pause"], Image] = Field(

@@ -2,6 +2,7 @@
 
     armillary/values.yaml           every value with its default, its legal values and what it is for
     armillary/values.schema.json    what helm checks values by
+    armillary/monitoring/           dashboards for Grafana, and rules for Prometheus
 
 A test compares them with the models, so that they cannot drift.
 """
@@ -18,6 +19,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from helm.monitoring.boards import BOARDS
+from helm.monitoring.grafana import dashboard
+from helm.monitoring.rules import written
 from helm.values import Values, schema
 from hub.settings.shape import section_of
 
@@ -38,6 +42,8 @@ def files() -> dict[Path, str]:
     return {
         CHART / "values.yaml": _HEAD + "\n".join(_said(Values, Values.model_construct(), 0)) + "\n",
         CHART / "values.schema.json": json.dumps(schema(), indent=1, sort_keys=True) + "\n",
+        CHART / "monitoring" / "alerts.yaml": written(),
+        **{CHART / "monitoring" / "dashboards" / f"{board.key}.json": dashboard(board) for board in BOARDS},
     }
 
 
@@ -81,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if check:
             print(f"{path.relative_to(CHART.parent)} is not what the models say: python -m helm.write")
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files()[path], encoding="utf-8")
     return 1 if check and wrong else 0
 

@@ -30,7 +30,7 @@ from hub.logs import hub_request, of_jupyterhub
 from hub.mail.addresses import AddressBook
 from hub.one_hub import AnotherHub, be_the_hub
 from hub.proxy import ArmillaryProxy
-from hub.secret import ConfigError, secret, service_token
+from hub.secret import ConfigError, metrics_token, secret, service_token
 from hub.settings import Settings
 from hub.settings.values import is_loopback, split_url
 from hub.uids import SqlUidRegistry, UidError
@@ -40,6 +40,9 @@ from hub.web.place import Place, service_url
 from hub.web.proof import make_proof
 
 __all__ = ["TEMPLATES", "ConfigError", "apply", "only_on_loopback", "page_headers", "secret"]
+
+METRICS = "armillary-metrics"
+"""What Prometheus is at the hub."""
 
 SERVICE_SCOPES = (
     *("start:servers", "delete:servers", "read:servers"),
@@ -62,6 +65,7 @@ def apply(c: Config, settings: Settings) -> None:
     _proxy(c, settings)
     _login(c, settings)
     _service(c, settings)
+    _metrics(c, settings)
     database = _database(settings)
     _alone(database)
     _servers(c, settings, database)
@@ -248,6 +252,13 @@ def _service(c: Config, settings: Settings) -> None:
     c.JupyterHub.extra_user_scopes = {f"access:services!service={SERVICE}"}
 
 
+def _metrics(c: Config, settings: Settings) -> None:
+    """Let Prometheus in by a token that may read metrics, and nothing else."""
+    if token := metrics_token(settings):
+        c.JupyterHub.services.append({"name": METRICS, "api_token": token, "display": False})
+        c.JupyterHub.load_roles.append({"name": METRICS, "services": [METRICS], "scopes": ["read:metrics"]})
+
+
 def _database(settings: Settings) -> Database:
     """Armillary's own database, with the tables that this version needs; the launcher has made them already."""
     try:
@@ -326,6 +337,7 @@ def _confidential(settings: Settings, database: Database) -> list[Path]:
         settings.proxy.api_password_file,
         settings.database.url_file,
         settings.service.api_token_file,
+        settings.hub.metrics_token_file,
         settings.queue.mail.password_file,
     ]
     file = sqlite_file(database)

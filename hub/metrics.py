@@ -23,6 +23,7 @@ from spawner import metrics as engines
 
 __all__ = [
     "APPLIED",
+    "BUDGETS",
     "CHARGED",
     "DECISIONS",
     "DECISION_SECONDS",
@@ -30,6 +31,8 @@ __all__ = [
     "FINDINGS",
     "HEARTBEATS",
     "HEARTBEAT_SECONDS",
+    "LOGINS",
+    "LOGIN_CHECKS",
     "LOOP_LAG",
     "MAILS",
     "PROMOTIONS",
@@ -90,6 +93,27 @@ HEARTBEAT_SECONDS = Histogram(
 CHARGED = Gauge("armillary_ledger_sessions", "Sessions that the last heartbeat of the ledger charged.")
 STOPS = Counter("armillary_session_stops_total", "Sessions that the hub was asked to stop, by the reason.", ["because"])
 
+BUDGETS = Gauge(
+    "armillary_budgets",
+    "Budgets that running sessions use: `open`, `near` (four fifths are used up), or `spent`.",
+    ["state"],
+)
+
+# --- logins ----------------------------------------------------------------------------------------------------------
+
+LOGINS = Counter(
+    "armillary_logins_total",
+    "Logins that came back from the provider: `in`, `not-allowed`, `refused` (not proven, used before, or not begun "
+    "here), `provider` (it does not answer, or wrongly), or `failed` for any other cause.",
+    ["outcome"],
+)
+LOGIN_CHECKS = Counter(
+    "armillary_login_checks_total",
+    "Groups that were looked at again: `good`, `ended` (the person must log in again), or `provider` where it did not "
+    "answer.",
+    ["outcome"],
+)
+
 # --- the reconciler --------------------------------------------------------------------------------------------------
 
 FINDINGS = Gauge(
@@ -138,6 +162,25 @@ READ: tuple[Described, ...] = (
     ),
     Described("armillary_ledger_open_rows", "gauge", (), "Rows of the ledger that are open."),
     Described(
+        "armillary_sessions",
+        "gauge",
+        ("profile", "accelerator"),
+        "Sessions that run, by profile and accelerator; `other` for a profile that the catalogue has no more.",
+    ),
+    Described(
+        "armillary_usage_cards",
+        "gauge",
+        ("accelerator",),
+        "Whole cards that are charged for now: a session with a seventh of a card counts a seventh.",
+    ),
+    Described("armillary_audit_entries", "gauge", (), "Entries that the audit trail ever had."),
+    Described(
+        "armillary_backup_age_seconds",
+        "gauge",
+        (),
+        "How long ago the newest copy of the installation was made and checked; not there where none ever was.",
+    ),
+    Described(
         "armillary_ledger_oldest_heartbeat_seconds",
         "gauge",
         (),
@@ -168,6 +211,15 @@ SERVICE: tuple[Described, ...] = (
         "gauge",
         ("accelerator", "state"),
         "Accelerators by what they do: free (only while that is known), used by us or by others, held back.",
+    ),
+    Described(
+        "armillary_accelerators_largest",
+        "gauge",
+        ("accelerator",),
+        "How many of one accelerator a single session could have now, on one node; only while that is known.",
+    ),
+    Described(
+        "armillary_homes_bytes", "gauge", ("state",), "Room for homes on this machine, local engine: `free`, `total`."
     ),
     Described("armillary_controller_leading", "gauge", (), "Whether this controller is the one that acts."),
     Described(
@@ -223,6 +275,9 @@ _MADE: tuple[Counter | Gauge | Histogram, ...] = (
     HEARTBEAT_SECONDS,
     CHARGED,
     STOPS,
+    BUDGETS,
+    LOGINS,
+    LOGIN_CHECKS,
     FINDINGS,
     REPAIRS,
     PUBLICATIONS,
@@ -232,6 +287,21 @@ _MADE: tuple[Counter | Gauge | Histogram, ...] = (
     engines.REFLECTOR_LISTS,
     engines.UNKNOWN_POLLS,
 )
+
+_AT_ZERO: Mapping[Counter | Gauge, tuple[str, ...]] = {
+    QUEUE_STARTS: ("ready", "failed", "refused", "lapsed", "gone", "away"),
+    MAILS: ("sent", "failed", "no-address"),
+    HEARTBEATS: ("written", "failed"),
+    PUBLICATIONS: ("published", "failed"),
+    LOGINS: ("in", "not-allowed", "refused", "provider", "failed"),
+    LOGIN_CHECKS: ("good", "ended", "provider"),
+    STOPS: ("idle", "limit", "budget"),
+    engines.REFLECTOR_FAILURES: ("pods", "events", "nodes"),
+    engines.REFLECTOR_LISTS: ("pods", "events", "nodes"),
+}
+for _counter, _values in _AT_ZERO.items():
+    for _value in _values:  # there from the start: of a series that begins at 1 Prometheus sees no increase
+        _counter.labels(_value)
 
 
 def table() -> tuple[Described, ...]:

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from hub.settings import Settings
 
-__all__ = ["ConfigError", "secret", "service_token"]
+__all__ = ["ConfigError", "metrics_token", "secret", "service_token"]
 
 
 class ConfigError(ValueError):
@@ -41,8 +41,25 @@ def service_token(settings: Settings) -> str:
         token = secret(None, file, "service.api_token_file")
     except ConfigError as error:
         raise ConfigError(f"{error}; `armillary run` makes it, or: openssl rand -hex 32 > {file}") from error
+    return _checked(token, file, "service.api_token_file")
+
+
+def metrics_token(settings: Settings) -> str:
+    """The token by which Prometheus reads metrics; empty: there is none, or none is needed.
+
+    Raises ConfigError where one is named that cannot be used.
+    """
+    if not settings.hub.metrics_need_token:
+        return ""
+    file = settings.hub.metrics_token_file
+    if file is None:
+        file = settings.paths.metrics_token
+        if not file.exists():
+            return ""
+    return _checked(secret(None, file, "hub.metrics_token_file"), file, "hub.metrics_token_file")
+
+
+def _checked(token: str, file: Path, name: str) -> str:
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(
-            f"service.api_token_file: {file} holds no token: it must be one word of 16 letters and digits or more"
-        )
+        raise ConfigError(f"{name}: {file} holds no token: it must be one word of 16 letters and digits or more")
     return token

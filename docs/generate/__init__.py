@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generate import api, catalogue, commands, metrics, overrides, refusals, settings, traits
+from docs.generate import alerts, api, catalogue, commands, metrics, overrides, refusals, settings, traits
 
 __all__ = ["pages"]
 
@@ -16,6 +16,7 @@ def pages() -> dict[str, str]:
         "commands": commands.page(),
         "refusals": refusals.page(),
         "metrics": metrics.page(),
+        **alerts.pages(),
         "overrides": overrides.page(),
         "api": api.page(),
     }

@@ -13,8 +13,8 @@ _INTRODUCTION = """\
 
 For Prometheus. The hub shows its own at `/hub/metrics`, beside JupyterHub's; the service at
 `/services/armillary/metrics`; a controller of its own where `armillary controller --metrics-port` says. Where service
-and controller are one process, the service shows both. Hub and service ask for a token with the scope `read:metrics`,
-unless `hub.metrics_need_token` is false.
+and controller are one process, the service shows both. All three ask for the token of `hub.metrics_token_file`, unless
+`hub.metrics_need_token` is false. [Watch an installation](../../how-to/monitoring.md) has dashboards and alerts.
 
 What is read from the database is shown by the controller that leads, and by no other process: sums over all processes
 are right. No label names a person, a server or a ticket.

@@ -5,6 +5,8 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +16,7 @@ from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler, OAuth
 from tornado.httputil import url_concat
 
 from hub.auth.problems import Garbled, LoginProblem, NotAllowed, StrayCallback, Unanswered, quoted
+from hub.metrics import LOGINS
 
 COOKIE = "armillary-login-"
 ATTEMPT_S = 600  # how long a login at the provider may take
@@ -57,6 +60,16 @@ def cookie_of(state: str) -> str:
     return COOKIE + hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
+@contextmanager
+def counting_failures() -> Iterator[None]:
+    """Count a login that fails here, by its cause."""
+    try:
+        yield
+    except Exception as problem:
+        LOGINS.labels(problem.outcome if isinstance(problem, LoginProblem) else "failed").inc()
+        raise
+
+
 class LoginPages:
     """What the three handlers share: an error page with a way on, and logs without codes."""
 
@@ -96,6 +109,10 @@ class OIDCLoginHandler(LoginPages, OAuthLoginHandler):  # type: ignore[misc]  # 
 
     async def get(self) -> None:
         """Begin a login; `?as=other` has the provider ask again who is there."""
+        with counting_failures():
+            await self._begin()
+
+    async def _begin(self) -> None:
         metadata = await self.authenticator.provider.metadata()
         attempt = Attempt.begin(self._get_next_url())
         self._drop_old_attempts()
@@ -139,11 +156,13 @@ class OIDCCallbackHandler(LoginPages, OAuthCallbackHandler):  # type: ignore[mis
     async def get(self) -> None:
         """Check that this browser began this login, then log in."""
         self.set_header("Cache-Control", "no-store")
-        self.attempt = self._take_attempt()
-        await self._check_answer()
-        user = await self.login_user()
-        if user is None:
-            raise NotAllowed(self.authenticator.custom_403_message, log="the account is blocked or not allowed")
+        with counting_failures():
+            self.attempt = self._take_attempt()
+            await self._check_answer()
+            user = await self.login_user()
+            if user is None:
+                raise NotAllowed(self.authenticator.custom_403_message, log="the account is blocked or not allowed")
+        LOGINS.labels("in").inc()
         self._jupyterhub_user = user
         self.redirect(self.attempt.next_url or self.get_next_url(user))
 

@@ -21,6 +21,7 @@ from hub.auth.problems import Garbled, GrantRefused, LoginProblem, NotAllowed, U
 from hub.auth.provider import Credentials, Provider
 from hub.auth.traits import OIDCTraits
 from hub.mail.addresses import address_in
+from hub.metrics import LOGIN_CHECKS
 from hub.web.place import NAME as SERVICE
 from spawner.refusal import Refusal
 
@@ -218,12 +219,18 @@ class OIDCAuthenticator(OIDCTraits):
         """
         running = self._checks.get(user.name)
         if running is None:
-            running = asyncio.ensure_future(self._recheck(user, handler))
+            running = asyncio.ensure_future(self._counted(user, handler))
             self._checks[user.name] = running
             running.add_done_callback(lambda _: self._checks.pop(user.name, None))
         answer = await asyncio.shield(running)
         (self._lapsed.add if answer is False else self._lapsed.discard)(user.name)
         return dict(answer) if isinstance(answer, dict) else answer
+
+    async def _counted(self, user: Any, handler: Any) -> dict[str, Any] | bool:
+        answer = await self._recheck(user, handler)
+        away = time.monotonic() < self._silent_until
+        LOGIN_CHECKS.labels("provider" if away else "ended" if answer is False else "good").inc()
+        return answer
 
     async def _recheck(self, user: Any, handler: Any) -> dict[str, Any] | bool:
         state = await user.get_auth_state()

@@ -28,6 +28,8 @@ class LoginProblem(web.HTTPError):
     status = 400
     title = "You are not logged in"
     headers: Mapping[str, str] = {}
+    outcome = "refused"
+    """Its label in `hub.metrics.LOGINS`."""
     again = True
     other = False
 
@@ -42,6 +44,7 @@ class Unanswered(LoginProblem):
 
     status = 503
     title = "The login service does not answer"
+    outcome = "provider"
     headers: Mapping[str, str] = {"Retry-After": "15"}
 
     def __init__(self, *, log: str) -> None:
@@ -57,6 +60,7 @@ class Garbled(LoginProblem):
 
     status = 502
     title = "The login service gave a wrong answer"
+    outcome = "provider"
 
     def __init__(self, *, log: str) -> None:
         super().__init__(
@@ -113,5 +117,6 @@ class NotAllowed(LoginProblem):
 
     status = 403
     title = "You may not use this hub"
+    outcome = "not-allowed"
     again = False
     other = True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hub.settings import Loaded
+    from hub.settings import Loaded, Settings
 
 __all__ = ["add"]
 
@@ -75,6 +75,18 @@ def _loaded(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Loaded
     return load_with_origins(arguments.file, environ)
 
 
+def _noted(settings: Settings, made: Path) -> str:
+    from hub.backup.note import note
+    from hub.db.address import database_url
+    from hub.db.engine import connect
+
+    database = connect(database_url(settings))
+    try:
+        return note(database, made, made.stat().st_size)
+    finally:
+        database.dispose()
+
+
 def _create(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from hub.backup.contents import contents
     from hub.backup.create import create, folder_of
@@ -83,6 +95,8 @@ def _create(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     folder = arguments.folder or folder_of(loaded.settings)
     made = create(loaded.settings, loaded.file, folder, keep=arguments.keep)
     print(f"Made {made} ({_size(made.stat().st_size)}). It holds secrets: keep it as you keep them.")
+    if why := _noted(loaded.settings, made):
+        print(f"That it was made could not be written into the audit trail: {why}")
     for sentence in contents(loaded.settings, loaded.file).absent:
         print(sentence)
     return 0

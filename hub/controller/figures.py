@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from hub.backup.note import MADE, SUBJECT
 from hub.db.clock import Now
-from hub.db.tables import ledger, reservations, tickets
+from hub.db.tables import audit, ledger, reservations, tickets
 from hub.db.transaction import read
 from hub.metrics import FIGURES, Sample
 from profiles.model import NO_ACCELERATOR, Catalogue
@@ -19,6 +21,8 @@ from profiles.model import NO_ACCELERATOR, Catalogue
 __all__ = ["figures", "follow"]
 
 _EVERY_S = 15.0
+_OTHER = "other"
+"""A profile that the catalogue has no more."""
 
 
 async def follow(
@@ -61,6 +65,18 @@ def figures(connection: Connection, slots: int, catalogue: Catalogue) -> Mapping
     running = ledger.c.folded.is_(False) & ledger.c.closed_at.is_(None)
     seen = select(func.min(ledger.c.beat_at)).join(reservations, reservations.c.id == ledger.c.id)
     beaten = connection.scalar(seen.where(running, reservations.c.seen.is_(True)))
+    sessions: Counter[tuple[str, str]] = Counter()
+    cards: Counter[tuple[str]] = Counter()
+    begun = select(ledger.c.profile, ledger.c.accelerator, func.count().label("many"), func.sum(ledger.c.share))
+    begun = begun.join(reservations, reservations.c.id == ledger.c.id).where(running, reservations.c.seen.is_(True))
+    for row in connection.execute(begun.group_by(ledger.c.profile, ledger.c.accelerator)):
+        profile, accelerator, many, share = tuple[Any, ...](row)
+        key = accelerator if accelerator in catalogue.accelerators else NO_ACCELERATOR
+        sessions[profile if profile in catalogue.profiles else _OTHER, key] += many
+        if share:
+            cards[(key,)] += share
+    newest = select(func.max(audit.c.at)).where(audit.c.subject == SUBJECT, audit.c.action == MADE)
+    copied = connection.scalar(newest)
     taken = sum(many for (state, _), many in queued.items() if state == "starting")
     return {
         "armillary_queue_tickets": tuple((key, float(many)) for key, many in sorted(queued.items())),
@@ -71,6 +87,10 @@ def figures(connection: Connection, slots: int, catalogue: Catalogue) -> Mapping
             ((), float(connection.scalar(select(func.count()).select_from(ledger).where(running)) or 0)),
         ),
         "armillary_ledger_oldest_heartbeat_seconds": (((), max(0.0, now - beaten) if beaten is not None else 0.0),),
+        "armillary_sessions": tuple((key, float(many)) for key, many in sorted(sessions.items())),
+        "armillary_usage_cards": tuple((key, float(share)) for key, share in sorted(cards.items())),
+        "armillary_audit_entries": (((), float(connection.scalar(select(func.max(audit.c.id))) or 0)),),
+        "armillary_backup_age_seconds": (((), max(0.0, now - copied)),) if copied is not None else (),
     }
 
 

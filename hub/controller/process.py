@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
 from hub.catalogue import load_catalogue
 from hub.controller.main import run as control
-from hub.controller.metrics import StatusMetrics
+from hub.controller.metrics import StatusMetrics, show
 from hub.controller.status import Status
 from hub.db.address import database_url
 from hub.db.engine import connect
 from hub.logs import begin
 from hub.quotas.declared import read_quotas
+from hub.secret import metrics_token
 from hub.settings import Settings
 
 __all__ = ["run"]
@@ -30,7 +31,8 @@ def run(settings: Settings, *, metrics_port: int | None = None) -> None:
 
     Raises
     ------
-    hub.db.address.AddressError, profiles.loader.CatalogueError, hub.quotas.declared.QuotaFileError, OSError
+    hub.db.address.AddressError, hub.secret.ConfigError, profiles.loader.CatalogueError,
+    hub.quotas.declared.QuotaFileError, OSError
         It cannot be begun; each says in words why.
     """
     begin("controller", settings.hub.log_level, settings.hub.log_format)
@@ -42,7 +44,7 @@ def run(settings: Settings, *, metrics_port: int | None = None) -> None:
     database = connect(database_url(settings))
     if metrics_port is not None:
         REGISTRY.register(StatusMetrics(status))
-        start_http_server(metrics_port)
+        show(metrics_port, metrics_token(settings), need_token=settings.hub.metrics_need_token)
 
     async def until_told() -> None:
         stop = asyncio.Event()

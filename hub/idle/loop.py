@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from hub.idle.budgets import Charged, Payer
 from hub.idle.hub_sessions import HubSessions, Sessions
 from hub.idle.prometheus import Prometheus
 from hub.idle.watch import Ending, Hints, Seen
-from hub.metrics import STOPS
+from hub.metrics import BUDGETS, STOPS
 from hub.secret import service_token
 from hub.settings import Settings
 from hub.web.place import hub_api_url
@@ -49,6 +50,9 @@ _PROMETHEUS_S = 60.0
 _SWEEP_S = 3600.0
 _AGAIN_S = 15.0
 """After how long the hub is asked again to stop a session that is still there."""
+
+_NEAR = 0.8
+"""Part of a budget from which it counts as nearly used up; people are told then, too."""
 
 _AT_ONCE = 8
 """Questions to the hub at the same moment."""
@@ -86,6 +90,14 @@ async def follow(
         await keeper.run(stop)
     finally:
         await hub.close()
+
+
+def _show(budgets: Mapping[Payer, tuple[Charged, ...]]) -> None:
+    """Count each budget once, however many sessions use it."""
+    each = {(one.subject, one.budget.field): one.budget for some in budgets.values() for one in some}
+    states = Counter("spent" if one.spent else "near" if one.reached(_NEAR) else "open" for one in each.values())
+    for state in ("open", "near", "spent"):
+        BUDGETS.labels(state).set(states[state])
 
 
 @dataclass
@@ -177,6 +189,7 @@ class Keeper:
         seen = await asyncio.to_thread(read, self._engine, lambda found: watch.look(found, self._settings, known))
         if anew:
             self._budgets, self._budgets_at = seen.budgets, now
+            _show(seen.budgets)
         hints = Hints(await self._ask_hub(seen, now), await self._ask_prometheus(seen, now))
         await self._sweep(now)
         if not anew and not watch.news(seen, hints, self._settings, self._catalogue):
@@ -197,6 +210,7 @@ class Keeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        _show({})
 
     # --- what others know ------------------------------------------------------------------------------------------
 

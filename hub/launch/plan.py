@@ -149,6 +149,8 @@ def make(wishes: Wishes, environ: Mapping[str, str], loaded: Loaded, overrides: 
         keep(settings.paths.proxy_password, token)
     if settings.service.api_token_file is None:
         keep(settings.paths.service_token, token)
+    if settings.hub.metrics_token_file is None:
+        keep(settings.paths.metrics_token, token)
     provider = None
     if settings.login.issuer is None:
         provider = _provider(wishes, settings, internal)

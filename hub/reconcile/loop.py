@@ -38,6 +38,9 @@ __all__ = ["Reconciler", "Suspicions", "engine_of", "follow"]
 
 _log = logging.getLogger(__name__)
 
+for _kind in KINDS:  # there from the start: of a series that begins at 1 Prometheus sees no increase
+    REPAIRS.labels(_kind)
+
 EVERY_S = 60.0
 SOON_S = 10.0
 _AFRESH_S = 10.0

@@ -88,8 +88,16 @@ class HubSettings(Section):
     )
     metrics_need_token: bool = setting(
         True,
-        "Whether /hub/metrics asks for a token with the scope `read:metrics`. True: they name users' servers.",
+        "Whether metrics of hub, service and controller are told to nobody without a token (`metrics_token_file`). "
+        "True: they say how a site is used.",
         example=False,
+    )
+    metrics_token_file: PathSetting | None = setting(
+        None,
+        "File with the token by which Prometheus may read the metrics of hub, service and controller, and do nothing "
+        "else. Default: `secrets/metrics_token` in `state_dir`, made by `armillary run`; where that file is not, only "
+        "a token that the hub gave somebody with the scope is good.",
+        example="/run/secrets/metrics-token",
     )
     headers: dict[str, str] = setting(
         {},

@@ -96,6 +96,11 @@ class StatePaths:
         return self.secrets / "client_secret"
 
     @property
+    def metrics_token(self) -> Path:
+        """Token by which Prometheus reads metrics."""
+        return self.secrets / "metrics_token"
+
+    @property
     def service_token(self) -> Path:
         """Token by which service and hub know each other."""
         return self.secrets / "service_token"

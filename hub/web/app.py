@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -33,6 +34,7 @@ from hub.web.hub_access import HubAccess
 from hub.web.live import EVERY_S, EventStream, Live
 from hub.web.login import States, router
 from hub.web.measures import CONTENT_TYPE, Measures
+from hub.web.metrics_token import carries
 from hub.web.pages.site import add_pages
 from hub.web.place import Place
 from hub.web.problems import FieldProblem, ProblemDetails, answers, of_fields, register
@@ -77,6 +79,10 @@ class ServiceParts:
         How many pages may be kept up to date at once.
     metrics_need_token
         Whether `/metrics` asks for a token with the scope read:metrics.
+    metrics_token
+        One that is good for `/metrics` without asking the hub, which may be away; empty: there is none.
+    homes
+        The folder of homes, whose room is measured; None: homes are elsewhere.
     controller
         State of the controller in this process; None: there is none.
     controller_health
@@ -102,6 +108,8 @@ class ServiceParts:
     hide_not_allowed: bool = False
     live_limit: int = 2000
     metrics_need_token: bool = True
+    metrics_token: str = field(default="", repr=False)
+    homes: Path | None = None
     controller: Status | None = None
     controller_health: Callable[[], ControllerHealth] | None = None
     quotas: QuotaSettings = field(default_factory=QuotaSettings)
@@ -125,7 +133,7 @@ def create_app(parts: ServiceParts) -> FastAPI:
     read = _reader(parts, where)
     live = Live(read, door.again, parts.live_limit)
     measures = Measures()
-    measures.watch(live, parts.hub, parts.controller)
+    measures.watch(live, parts.hub, parts.controller, parts.homes)
     queue = _queue(parts)
 
     @asynccontextmanager
@@ -319,7 +327,7 @@ def _operations(
     )
     async def metrics(request: Request) -> Response:
         """Needs a token with the scope read:metrics, unless `hub.metrics_need_token` is false."""
-        if parts.metrics_need_token:
+        if parts.metrics_need_token and not carries(request.headers.get("Authorization"), parts.metrics_token):
             await door.visitor(request, "read:metrics")
         return Response(measures.text(), media_type=CONTENT_TYPE)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from hub.controller.metrics import StatusMetrics
 from hub.controller.status import Status
 from hub.web.capacity import Reading
 from hub.web.hub_access import HubAccess
@@ -39,7 +42,7 @@ class Measures:
             registry=self.registry,
         )
 
-    def watch(self, live: Live, hub: HubAccess, controller: Status | None) -> None:
+    def watch(self, live: Live, hub: HubAccess, controller: Status | None, homes: Path | None = None) -> None:
         """Show these, too, whenever somebody asks."""
         live_pages = Gauge(
             "armillary_service_live_pages", "Pages that are kept up to date now.", registry=self.registry
@@ -55,7 +58,9 @@ class Measures:
         away.set_function(lambda: float(hub.away))
         self.registry.register(_Capacity(live))
         if controller is not None:
-            self.registry.register(_Controller(controller))
+            self.registry.register(StatusMetrics(controller))
+        if homes is not None:
+            self.registry.register(_Homes(homes))
 
     def text(self) -> bytes:
         """Return everything: ours, and what other parts of this process and Python itself measure."""
@@ -85,6 +90,7 @@ class _Capacity(Collector):
         held.add_metric([], len(reading.availability.reservations))
         yield held
         yield _accelerators(reading)
+        yield _largest(reading)
 
 
 def _accelerators(reading: Reading) -> Metric:
@@ -110,25 +116,34 @@ def _accelerators(reading: Reading) -> Metric:
     return found
 
 
-class _Controller(Collector):
-    """The controller that shares this process."""
+def _largest(reading: Reading) -> Metric:
+    found = GaugeMetricFamily(
+        "armillary_accelerators_largest",
+        "How many of one accelerator a single session could have now, on one node; only while that is known.",
+        labels=["accelerator"],
+    )
+    snapshot = reading.availability.snapshot
+    for key, count in snapshot.accelerators.items() if snapshot is not None else ():
+        free = reading.availability.free(key).free
+        if free is not None:
+            found.add_metric([key], min(free, max((fit.count for fit in count.fits_now), default=0)))
+    return found
 
-    def __init__(self, status: Status) -> None:
-        self._status = status
+
+class _Homes(Collector):
+    """The file system of the homes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        leading = GaugeMetricFamily("armillary_controller_leading", "Whether this controller is the one that acts.")
-        leading.add_metric([], float(self._status.leading))
-        yield leading
-        age_s = self._status.publish_age_s
-        if age_s is not None:
-            age = GaugeMetricFamily(
-                "armillary_controller_publish_age_seconds", "Seconds since this controller published counts."
-            )
-            age.add_metric([], age_s)
-            yield age
-        blind = GaugeMetricFamily(
-            "armillary_controller_blind", "Whether the source of the counts cannot be seen by this controller."
+        try:
+            room = shutil.disk_usage(self._folder)
+        except OSError:  # nobody has a home yet
+            return
+        found = GaugeMetricFamily(
+            "armillary_homes_bytes", "Room for homes on this machine, local engine: `free`, `total`.", labels=["state"]
         )
-        blind.add_metric([], float(bool(self._status.blind_because)))
-        yield blind
+        found.add_metric(["free"], room.free)
+        found.add_metric(["total"], room.total)
+        yield found

@@ -20,7 +20,7 @@ from hub.interpreter import hand_over_soon
 from hub.logs import begin
 from hub.mail.postman import Postman
 from hub.quotas.takeover import take_over
-from hub.secret import service_token
+from hub.secret import metrics_token, service_token
 from hub.settings import Settings
 from hub.web.app import ServiceParts, create_app
 from hub.web.background import Background
@@ -70,6 +70,8 @@ def run(settings: Settings, *, with_controller: bool) -> None:
         hide_not_allowed=settings.servers.hide_unavailable,
         live_limit=settings.service.live_limit,
         metrics_need_token=settings.hub.metrics_need_token,
+        metrics_token=metrics_token(settings),
+        homes=(settings.local.homes or settings.paths.homes) if settings.engine == "local" else None,
         controller=background.status if background else None,
         controller_health=background.health if background else None,
         idle=settings.idle,

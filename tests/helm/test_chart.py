@@ -119,7 +119,7 @@ def test_only_hub_and_controller_have_a_token_of_the_cluster(objects: list[dict[
 
 def test_what_is_mounted_is_there(objects: list[dict[str, Any]]) -> None:
     made = {(one["kind"], one["metadata"]["name"]) for one in objects}
-    given = {"armillary-login", "armillary-mail", "armillary-keys", "armillary-databases"}
+    given = {"armillary-login", "armillary-mail", "armillary-keys", "armillary-databases", "armillary-metrics"}
     for name, pod in pods(objects):
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
         for part in containers(pod):
@@ -347,9 +347,9 @@ def everything() -> dict[str, Any]:
 _OTHER: dict[type, tuple[Any, ...]] = {
     bool: (True, False),
     int: (7, 31000),
-    str: (*("other", "https://other.example.org/x/", "7Gi", "Always", "LoadBalancer"), f"sha256:{'0' * 64}"),
+    str: (*("other", "https://other.example.org/x/", "7Gi", "7m", "Always", "LoadBalancer"), f"sha256:{'0' * 64}"),
     list: (["other"], [{"name": "other", "value": "x"}], [5300], ["10.1.0.0/16"]),
-    dict: ({"other": "x"}, {"cpu": "7"}, {"default": {"servers": 7}}, {"nodeAffinity": {}}),
+    dict: ({"other": "x"}, {"cpu": "7"}, {"default": {"servers": 7}}, {"nodeAffinity": {}}, {"ArmillaryHubDown": "7m"}),
     type(None): (31000, "7Gi"),
 }
 """What might be another legal value, by the kind of the default."""
@@ -385,7 +385,9 @@ def bases() -> list[tuple[dict[str, Any], str]]:
 
 def _stable(values: dict[str, Any]) -> str:
     """What is rendered, without what is made anew each time."""
-    objects = render({**values, "secrets": values.get("secrets") or {"existingSecret": "keys"}}, upgrade=True)
+    values = {**values, "secrets": values.get("secrets") or {"existingSecret": "keys"}}
+    values["monitoring"] = {"existingSecret": "metrics", **values.get("monitoring", {})}
+    objects = render(values, upgrade=True)
     return json.dumps(objects, sort_keys=True)
 
 

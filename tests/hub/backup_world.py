@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 
 from hub.backup.create import create
+from hub.backup.note import SUBJECT
 from hub.backup.restore import restore
 from hub.db.address import database_url
 from hub.db.clock import Now
@@ -69,7 +70,10 @@ class Installation:
         write(self.own, lambda connection: connection.execute(insert(audit).values(**row)))
 
     def state_of_all(self) -> tuple[list[str], str, str, str]:
-        said = read(self.own, lambda connection: list(connection.scalars(select(audit.c.subject))))
+        said = read(
+            self.own,
+            lambda connection: list(connection.scalars(select(audit.c.subject).where(audit.c.subject != SUBJECT))),
+        )
         with self.hubs.connect() as connection:
             name = str(connection.scalar(text("SELECT name FROM servers")))
         with closing(sqlite3.connect(self.settings.paths.canaille / "accounts.sqlite")) as accounts:

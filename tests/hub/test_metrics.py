@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -15,19 +17,37 @@ from docs.generate import metrics as docs
 from hub import metrics
 from hub.admission import reservations, tickets
 from hub.admission.doors import Waits
+from hub.backup.note import note
 from hub.controller.figures import figures
-from hub.controller.metrics import StatusMetrics
+from hub.controller.metrics import StatusMetrics, show
 from hub.controller.status import Status
 from hub.db.clock import Now
+from hub.db.tables import audit as audit_table
 from hub.db.tables import ledger as ledger_table
 from hub.db.tables import tickets as ticket_table
 from hub.metrics import DECISIONS, READ, SERVICE, Figures
+from hub.secret import ConfigError, metrics_token
+from hub.settings import Settings
+from hub.settings.sections import HubSettings
 from hub.web.measures import Measures
 from spawner.refusal import Refusal
 from tests.hub.admission_world import CATALOGUE, Site
 from tests.hub.hub_double import HubDouble
 
-_LABELS = {"accelerator", "answer", "because", "code", "door", "kind", "method", "outcome", "path", "state", "status"}
+_LABELS = {
+    "accelerator",
+    "answer",
+    "because",
+    "code",
+    "door",
+    "kind",
+    "method",
+    "outcome",
+    "path",
+    "profile",
+    "state",
+    "status",
+}
 
 
 def families(registry: CollectorRegistry) -> Iterator[Metric]:
@@ -119,6 +139,25 @@ def test_the_figures_of_the_queue_and_of_what_is_held_are_those_of_the_database(
     assert value("armillary_start_slots", read.items(), state="total") == 8
     assert value("armillary_holds", read.items(), state="granted") == 2
     assert value("armillary_ledger_open_rows", read.items()) == 2
+    assert value("armillary_sessions", read.items()) == 0
+    [first, _] = [one.id for one in site.read(reservations.all)]
+    site.write(lambda found: reservations.mark_seen(found, [first]))
+    read = site.read(lambda found: figures(found, 8, CATALOGUE))
+    assert value("armillary_sessions", read.items(), profile="gpu", accelerator="card") == 1
+    assert value("armillary_usage_cards", read.items(), accelerator="card") == 1
+
+
+def test_the_age_of_the_newest_copy_is_that_of_its_entry_in_the_audit_trail(site: Site, tmp_path: Path) -> None:
+    def ages() -> list[float]:
+        samples = site.read(lambda found: figures(found, 8, CATALOGUE))["armillary_backup_age_seconds"]
+        return [number for _, number in samples]
+
+    assert ages() == []
+    for name in ("one", "two"):
+        assert note(site.database, tmp_path / name, 7) == ""
+        site.write(lambda found: found.execute(update(audit_table).values(at=audit_table.c.at - 500)))
+    assert ages() == [pytest.approx(500, abs=30)]
+    assert value("armillary_audit_entries", site.read(lambda found: figures(found, 8, CATALOGUE)).items()) == 2
 
 
 def test_the_age_of_the_oldest_heartbeat_is_that_of_sessions_that_run(site: Site) -> None:
@@ -157,3 +196,64 @@ async def test_decisions_are_counted_by_door_answer_and_code(site: Site) -> None
     assert [one - other for one, other in zip(after, before, strict=True)] == [1, 1, 1]
     assert site.read(lambda found: found.scalar(select(ticket_table.c.user_name))) == "bob"
     assert len(site.read(tickets.waiting)) == 1
+
+
+# --- who may read them -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown() -> Iterator[str]:
+    server = show(0, "m3tr1cs-t0k3n-0001")
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        pytest.param(None, 401, id="nothing"),
+        pytest.param("Bearer m3tr1cs-t0k3n-0001", 200, id="bearer"),
+        pytest.param("token m3tr1cs-t0k3n-0001", 200, id="token"),
+        pytest.param("Bearer m3tr1cs-t0k3n-0002", 401, id="another"),
+        pytest.param("Bearer", 401, id="empty"),
+        pytest.param("Basic m3tr1cs-t0k3n-0001", 401, id="basic"),
+        pytest.param("Bearer \xfc", 401, id="not-ascii"),
+    ],
+)
+def test_a_controller_of_its_own_tells_only_who_has_the_token(shown: str, said: str | None, status: int) -> None:
+    headers = {} if said is None else {b"Authorization": said.encode("latin-1")}
+    answer = httpx.get(f"{shown}/metrics", headers=headers)
+    assert answer.status_code == status
+    assert ("armillary_decisions_total" in answer.text) == (status == 200)
+
+
+def test_a_probe_needs_no_token_and_is_told_nothing(shown: str) -> None:
+    assert (httpx.get(f"{shown}/health").status_code, httpx.get(f"{shown}/health").text) == (200, "ok\n")
+    assert httpx.get(f"{shown}/other").status_code == 404
+
+
+def test_without_a_token_nobody_is_told_unless_none_is_needed() -> None:
+    for need_token, status in ((True, 401), (False, 200)):
+        server = show(0, "", need_token=need_token)
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{server.server_port}/metrics", headers={"Authorization": "Bearer x"})
+            assert answer.status_code == status
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def test_the_token_is_that_of_the_file_and_one_that_is_none_is_refused(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    assert metrics_token(settings) == ""
+    settings.paths.metrics_token.parent.mkdir()
+    settings.paths.metrics_token.write_text("0123456789abcdef0123\n")
+    assert metrics_token(settings) == "0123456789abcdef0123"
+    assert metrics_token(settings.model_copy(update={"hub": HubSettings(metrics_need_token=False)})) == ""
+    named = settings.model_copy(update={"hub": HubSettings(metrics_token_file=tmp_path / "absent")})
+    with pytest.raises(ConfigError, match=r"hub\.metrics_token_file: the file .*absent cannot be read"):
+        metrics_token(named)
+    (tmp_path / "absent").write_text("short")
+    with pytest.raises(ConfigError, match=r"hub\.metrics_token_file: .*absent holds no token"):
+        metrics_token(named)

@@ -86,6 +86,24 @@ def test_metrics_are_for_programs_with_the_scope(site: Site, token: str) -> None
     assert "armillary_controller_leading 1.0" in answer.text
 
 
+def test_prometheus_has_a_token_that_is_good_for_metrics_and_for_nothing_else(site: Site) -> None:
+    own = (site.state / "secrets" / "metrics_token").read_text().strip()
+    assert "jupyterhub_running_servers" in ask(site, "/hub/metrics", own).text
+    assert "armillary_capacity_fresh" in ask(site, f"{PREFIX}/metrics", own).text
+    assert ask(site, "/hub/metrics").status_code == 403
+    assert site.api("GET", "/users", token=own).status_code == 403
+    problem(ask(site, CAPACITY, own), 403, "not-allowed")
+
+
+def test_metrics_are_told_while_the_hub_is_away(site: Site) -> None:
+    own = (site.state / "secrets" / "metrics_token").read_text().strip()
+    os.kill(site.hub_pid(), signal.SIGSTOP)
+    try:
+        assert "armillary_capacity_fresh" in ask(site, f"{PREFIX}/metrics", own).text
+    finally:
+        os.kill(site.hub_pid(), signal.SIGCONT)
+
+
 def test_a_browser_that_is_logged_in_at_the_hub_has_nothing_to_do(site: Site) -> None:
     """As the form's script does it, with fetch: asked, told 401, through the hub and back, asked for events."""
     fetch = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"}

@@ -32,6 +32,10 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ .Values.secrets.existingSecret | default (include "armillary.fullname" .) }}
 {{- end }}
 
+{{- define "armillary.metricsSecret" -}}
+{{ .Values.monitoring.existingSecret | default (printf "%s-metrics" (include "armillary.fullname" .)) }}
+{{- end }}
+
 {{- define "armillary.databaseSecret" -}}
 {{ if .Values.database.bundled.enabled }}{{ include "armillary.secret" . }}{{ else }}{{ .Values.database.existingSecret }}{{ end }}
 {{- end }}
@@ -132,6 +136,9 @@ resources:
 - name: databases
   mountPath: /run/armillary/databases
   readOnly: true
+- name: metrics
+  mountPath: /run/armillary/metrics
+  readOnly: true
 {{- if or .Values.login.clientSecret .Values.login.existingSecret }}
 - name: login
   mountPath: /run/armillary/login
@@ -167,6 +174,12 @@ resources:
     items:
       - {key: armillary-url, path: armillary-url}
       - {key: jupyterhub-url, path: jupyterhub-url}
+- name: metrics
+  secret:
+    secretName: {{ include "armillary.metricsSecret" . }}
+    defaultMode: 0440
+    items:
+      - {key: {{ .Values.monitoring.key }}, path: token}
 {{- if .Values.login.existingSecret }}
 - name: login
   secret:
