@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import DESKTOP, Shots
 from tests.browser.steps import in_lab, log_in, start, stop
@@ -93,6 +93,53 @@ def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release
     expect(page.locator(".jp-OutputArea-output", has_text="again 42")).to_be_visible(timeout=60_000)
     stop(page, release)
     context.close()
+
+
+def test_vs_code_edits_a_file_and_its_terminal_runs_python(browser: Browser, release: Release, shots: Shots) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
+    context.set_default_timeout(90_000)
+    page = context.new_page()
+    log_in(page, release, "researcher-2")
+    expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
+    page.get_by_label("Open with").select_option(label="VS Code")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/user/researcher-2/vscode/**", timeout=120_000)
+    home = f"{release.url}/user/researcher-2/api/contents"
+    proof = {"X-XSRFToken": next(one["value"] for one in context.cookies(home) if one["name"] == "_xsrf")}
+    file = {"type": "file", "format": "text", "content": "print('old')\n"}
+    assert context.request.put(f"{home}/answer.py", data=file, headers=proof).ok
+
+    # edit a file
+    page.get_by_role("treeitem", name="answer.py").dblclick()
+    lines = page.locator(".editor-instance .view-lines")
+    expect(lines).to_contain_text("old")
+    lines.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("print(6 * 7)")
+    page.keyboard.press("Control+s")
+    wait_for(lambda: _text(context, f"{home}/answer.py") == "print(6 * 7)", "the file to be saved", 30, 1.0)
+
+    # the terminal runs it; its text is a picture, so what it did is looked for in the home
+    page.keyboard.press("Control+Backquote")
+    page.get_by_role("button", name=re.compile("Trust")).last.click()
+    page.locator(".terminal-wrapper.active .xterm-screen").click()
+
+    def ran() -> bool:
+        page.keyboard.type("python answer.py > said.txt 2>&1\n")  # what is typed before the shell is there is lost
+        page.wait_for_timeout(3_000)
+        print("the terminal:", _text(context, f"{home}/said.txt"), flush=True)
+        return _text(context, f"{home}/said.txt") == "42\n"
+
+    wait_for(ran, "the terminal to run Python", 60, 1.0)
+    shots.take(page, "vscode")
+    stop(page, release)
+    context.close()
+
+
+def _text(context: BrowserContext, address: str) -> str:
+    """What a file of the home says; empty if there is none."""
+    answer = context.request.get(f"{address}?content=1")
+    return str(answer.json()["content"]) if answer.ok else ""
 
 
 def test_nothing_stays_but_what_is_to_be_kept(release: Release) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
+import profiles
 from tests.helm.chart import CHART
 from tests.helm.provider import Served, served
 from tests.hub.site import wait_for
@@ -161,7 +162,15 @@ def _values(cluster: Cluster, url: str, port: int, provider: Served) -> dict[str
             "kubernetes": {"storage_class": cluster.storage_class, "home_size": "1Gi"},
         },
         "catalogue": {
-            "images": {"lab": {"title": "JupyterLab", "reference": cluster.image("base"), "default_url": "/lab"}},
+            "apps": {"vscode": _vscode()},
+            "images": {
+                "lab": {
+                    "title": "JupyterLab",
+                    "reference": cluster.image("vscode"),
+                    "default_url": "/lab",
+                    "apps": ["vscode"],
+                }
+            },
             "profiles": {"lab": {"title": "JupyterLab", "options": {"image": "lab"}, "kubespawner_override": small}},
         },
         "database": {"bundled": storage},
@@ -172,6 +181,13 @@ def _values(cluster: Cluster, url: str, port: int, provider: Served) -> dict[str
             "pause": image(pause_archive()[0]),
         },
     }
+
+
+def _vscode() -> dict[str, Any]:
+    """VS Code as the shipped catalogue has it."""
+    shipped = yaml.safe_load((Path(profiles.__file__).parent / "catalogue.yaml").read_text())
+    found: dict[str, Any] = shipped["apps"]["vscode"]
+    return found
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

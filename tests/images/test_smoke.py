@@ -13,11 +13,19 @@ from tests.lab import images
 # They are built with the lab's buildah.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-LIMITS_MB = {"base": 800, "hub": 800, "postgres": 500, "proxy": 400}
+LIMITS_MB = {"base": 800, "hub": 800, "postgres": 500, "proxy": 400, "vscode": 1500}
 """Larger ones are made by mistake: a cache, a compiler."""
 
+LOGIN = "env -u PATH bash -lc 'python -c \"print(6 * 7)\"'"
+"""As the terminals of JupyterLab and VS Code do."""
+
 DOES = {
-    "base": [("jupyter lab --version", r"4\.\d+\.\d+"), ("python -c 'print(6 * 7)'", "42"), ("pip --version", "pip")],
+    "base": [
+        ("jupyter lab --version", r"4\.\d+\.\d+"),
+        ("python -c 'print(6 * 7)'", "42"),
+        ("pip --version", "pip"),
+        (LOGIN, "42"),
+    ],
     "hub": [
         ("armillary --version", r"armillary \d"),
         ("jupyterhub --version", r"6\.\d+\.\d+"),
@@ -27,6 +35,7 @@ DOES = {
     "postgres": [
         ("PATH=$PATH:$(echo /usr/lib/postgresql/*/bin) postgres --version", r"postgres \(PostgreSQL\) 1[5-9]")
     ],
+    "vscode": [("code-server --version", r"^4\.\d+\.\d+"), ("jupyter lab --version", r"4\.\d+"), (LOGIN, "42")],
     "proxy": [("configurable-http-proxy --version", r"\d+\.\d+\.\d+")],
 }
 
