@@ -19,8 +19,8 @@ from tests.helm.monitored_site import CARD, CAUSES, World, running
 from tests.helm.queries import FROM_SCRAPING
 from tests.hub.site import ROOT, wait_for
 
-# The rules are rendered by helm, which is built with the lab's Go.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+# A real site and a real Prometheus; the rules are rendered by helm, which is built with the lab's Go.
+pytestmark = [pytest.mark.hub, pytest.mark.timeout(600)]
 
 INSTALLATION = 'installation="core/a"'
 

@@ -35,7 +35,7 @@ DOES = {
     "postgres": [
         ("PATH=$PATH:$(echo /usr/lib/postgresql/*/bin) postgres --version", r"postgres \(PostgreSQL\) 1[5-9]")
     ],
-    "vscode": [("code-server --version", r"^4\.\d+\.\d+"), ("jupyter lab --version", r"4\.\d+"), (LOGIN, "42")],
+    "vscode": [("code-server --version", r"\b4\.\d+\.\d+ .* with Code"), ("jupyter lab --version", r"4\.\d+"), (LOGIN, "42")],
     "proxy": [("configurable-http-proxy --version", r"\d+\.\d+\.\d+")],
 }
 

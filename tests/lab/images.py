@@ -153,7 +153,7 @@ def archive(name: str) -> tuple[str, Path]:
 
 
 def run_in(name: str, *commands: str) -> list[str]:
-    """What shell commands print in a container of `images/<name>`, as the user that the image names, without network.
+    """What shell commands print in a container of `images/<name>`, as the user that the image names.
 
     Raises:
         LabError: one failed.
@@ -163,7 +163,7 @@ def run_in(name: str, *commands: str) -> list[str]:
         _built(builder, name, tag)
         container = _run(*builder.command, "from", "--pull-never", tag).strip()
         try:
-            start = (*builder.command, "run", "--isolation=chroot", "--network=none", container, "--", "sh", "-c")
+            start = (*builder.command, "run", "--isolation=chroot", container, "--", "sh", "-c")
             return [_run(*start, command).strip() for command in commands]
         finally:
             _run(*builder.command, "rm", container)
