@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generate import alerts, api, catalogue, commands, metrics, overrides, refusals, settings, traits
+from docs.generate import alerts, api, catalogue, commands, metrics, overrides, refusals, settings, traits, values
 
 __all__ = ["pages"]
 
@@ -12,6 +12,7 @@ def pages() -> dict[str, str]:
     return {
         "settings": settings.page(),
         "catalogue": catalogue.page(),
+        "values": values.page(),
         "traits": traits.page(),
         "commands": commands.page(),
         "refusals": refusals.page(),
