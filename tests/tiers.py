@@ -90,7 +90,7 @@ TIERS = (
     Tier("unit", "pure functions, tables, property tests, golden files", at_once=2),
     Tier("docs", "the documentation builds, warnings are errors", (_python("docs.build"),)),
     Tier("faults", "a scripted Kubernetes API that misbehaves"),
-    Tier("hub", "a real JupyterHub, proxy, OpenID provider and sessions", missing=_root_on_debian, at_once=2),
+    Tier("hub", "a real JupyterHub, proxy, OpenID provider and sessions", missing=_cluster_parts, at_once=2),
     Tier(
         "labextension",
         "the JupyterLab extension: types, unit tests, the wheel",
