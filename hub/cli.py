@@ -31,6 +31,7 @@ PARTS: tuple[str, ...] = (
     "hub.reconcile.command",
     "hub.backup.command",
     "hub.z2jh.command",
+    "hub.doctor.command",
 )
 
 
