@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from tests.lab import build, cache, canaille, chromium, images, kubernetes, policies
+from tests.lab import build, cache, canaille, chromium, crds, images, kubernetes, policies
 from tests.lab.errors import LabError, LabUnavailable
 
 _PARTS = ("kubernetes", "policies", "images", "canaille", "chromium")
@@ -34,9 +34,12 @@ def _up(parts: list[str]) -> None:
 
 
 def _build() -> None:
-    """Build the programs that a cluster needs, where they are not built yet; starts nothing."""
-    for program in (build.kubernetes, build.coredns, build.kwok, build.helm, build.pause):
+    """Build the programs that a cluster needs, and the images, where they are not built yet; starts nothing."""
+    for program in (build.helm, build.kubernetes, build.coredns, build.kwok, build.pause):
         print(program())
+    for name in images.names():
+        print(images.archive(name)[1])
+    print(*crds.files())
 
 
 def _shell() -> int:
