@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.reach import CLOSED, OPEN, SILENT, addresses, listener, listening, reached, wait_ready
+from tests.hub.site import wait_for
 from tests.lab import policies, processes
 from tests.lab.cluster import Cluster
 
@@ -84,7 +85,8 @@ def everywhere(place: Place) -> list[str]:
 
 
 def test_without_a_policy_all_reach_all(place: Place) -> None:
-    assert everywhere(place) == [OPEN] * 6
+    # kube-proxy leads to a pod a moment after that is ready.
+    wait_for(lambda: everywhere(place) == [OPEN] * 6, "all to reach all", 30, 0.5)
 
 
 def test_a_policy_of_entry_lets_in_whom_it_names_at_the_port_it_names(place: Place) -> None:
