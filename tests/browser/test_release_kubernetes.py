@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -93,6 +94,16 @@ def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release
     expect(page.locator(".jp-OutputArea-output", has_text="again 42")).to_be_visible(timeout=60_000)
     stop(page, release)
     context.close()
+
+
+@pytest.mark.parametrize("part", ["hub", "controller"])
+def test_the_doctor_finds_nothing_wrong(release: Release, part: str) -> None:
+    where = ("exec", "-n", release.namespace, f"deployment/{release.name}-{part}", "--")
+    looked = f"armillary doctor --json --part {part}; true"  # its status says what the findings say
+    said = json.loads(release.cluster.kubectl(*where, "sh", "-c", looked))
+    assert [one for one in said if one["grade"] == "problem"] == []
+    assert {one["text"] for one in said if one["area"] == "Rights"} == {f"the {part} may do all that it needs"}
+    assert {"Cluster", "Controller", "Database", "Clocks"} <= {one["area"] for one in said}
 
 
 def test_vs_code_edits_a_file_and_its_terminal_runs_python(browser: Browser, release: Release, shots: Shots) -> None:
