@@ -17,10 +17,10 @@ __all__ = ["page"]
 _INTRODUCTION = """\
 # Values of the chart
 
-What `helm install --values` takes. A name that is not listed here, or a value of another type, is refused before anything
-is made. Below `settings` stands what [armillary.yaml](settings.md) knows, below `catalogue` a
-[catalogue](catalogue.md), below `quotas` a [file of quotas](../../how-to/quotas.md). What the chart itself knows (addresses of
-its parts, paths, the engine, where its secrets lie) wins over `settings`.
+What `helm install --values` takes. A name that is not listed here, or a value of another type, is refused before
+anything is made. Below `settings` stands what [armillary.yaml](settings.md) knows, below `catalogue` a
+[catalogue](catalogue.md), below `quotas` a [file of quotas](../../how-to/quotas.md). What the chart itself knows
+(addresses of its parts, paths, the engine, where its secrets lie) wins over `settings`.
 """
 
 
