@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -245,6 +245,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(RULES)), VALUES, max_size=6))
+@settings(suppress_health_check=[HealthCheck.too_slow])  # that values are made slowly is a busy machine's affair
 def test_nothing_that_somebody_wrote_ends_it(said: dict[str, Any]) -> None:
     theirs: dict[str, Any] = {}
     for name, value in said.items():
