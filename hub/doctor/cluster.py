@@ -13,7 +13,7 @@ from profiles.model import Catalogue
 __all__ = ["NEEDED", "Right", "cluster"]
 
 _AREA = "Cluster"
-_OLDEST = (1, 31)
+_OLDEST = (1, 30)  # as the chart's kubeVersion
 _CLAIMS = (1, 34)
 
 
@@ -64,7 +64,7 @@ def cluster(api: ClusterApi, settings: Settings, catalogue: Catalogue, part: str
     claims = any(one.kubernetes and one.kubernetes.dra for one in catalogue.accelerators.values())
     text = f"Kubernetes {said.get('gitVersion')}"
     if version < _OLDEST:
-        yield warning(_AREA, text, "It is not tested with this version; upgrade to 1.31 or newer.")
+        yield warning(_AREA, text, "The chart wants 1.30 or newer; it is tested with 1.34.")
     elif claims and version < _CLAIMS:
         yield problem(_AREA, f"{text} has no resource.k8s.io/v1", "Accelerators by device class need 1.34 or newer.")
     else:
