@@ -152,8 +152,8 @@ class ClusterWatch:
 
     @property
     def blind_because(self) -> str:
-        """Why nodes or pods are not known to be as they are counted; empty: they are."""
-        return _first_problem(self._feeds)
+        """Why nodes or pods are not known to be as they are counted, each that is not; empty: they are."""
+        return _problems(self._feeds)
 
     @property
     def applied(self) -> int:
@@ -168,7 +168,7 @@ class ClusterWatch:
             self._blind_since = None
         elif self._blind_since is None:
             self._blind_since = now - timedelta(seconds=self._unseen_s())
-        self.state.dra.unseen = self._no_devices or _first_problem(self._devices)
+        self.state.dra.unseen = self._no_devices or _problems(self._devices)
         return Snapshot(
             engine="kubernetes",
             taken_at=now,
@@ -184,5 +184,5 @@ class ClusterWatch:
         return max((now - moment for moment in seen if moment is not None), default=0.0)
 
 
-def _first_problem(feeds: Mapping[str, Feed]) -> str:
-    return next((f"{kind}: {feed.blind_because}" for kind, feed in feeds.items() if feed.blind_because), "")
+def _problems(feeds: Mapping[str, Feed]) -> str:
+    return "; ".join(f"{kind}: {feed.blind_because}" for kind, feed in feeds.items() if feed.blind_because)

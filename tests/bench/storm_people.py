@@ -149,14 +149,20 @@ class Person:
 
 
 async def looks_at_login(hub: Hub, stop: asyncio.Event) -> list[float]:
-    """Open the login page again and again as somebody new; return how long each answer took, in seconds."""
+    """Open the login page again and again as somebody new; return how long each answer took, in seconds.
+
+    An error, such as the proxy's that the hub does not answer, counts as the longest that is waited for one.
+    """
     took = []
     while not stop.is_set():
         began = time.perf_counter()
         timeout = aiohttp.ClientTimeout(total=_LOGIN_PATIENCE_S)
-        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{hub.url}/hub/login") as answer:
-            await _good(answer)
-        took.append(time.perf_counter() - began)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{hub.url}/hub/login") as answer:
+                await _good(answer)
+            took.append(time.perf_counter() - began)
+        except (aiohttp.ClientError, TimeoutError, RuntimeError):
+            took.append(_LOGIN_PATIENCE_S)
         await asyncio.sleep(_LOGIN_EVERY_S)
     return took
 

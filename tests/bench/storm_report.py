@@ -118,6 +118,8 @@ servers at once.
 
 ## Somebody else's login page meanwhile, seconds
 
+An error, such as that the hub does not answer, counts as 300 s.
+
 {_login(storms)}
 
 ## What the hub's event loop did, seconds

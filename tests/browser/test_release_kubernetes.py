@@ -6,15 +6,19 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import DESKTOP, Shots
 from tests.browser.steps import in_lab, log_in, start, stop
-from tests.helm.release import Release, installed
+from tests.helm.release import Release, installed, of_now
 from tests.hub.site import wait_for
-from tests.lab import kubernetes, node, policies
+from tests.lab import kubernetes, policies
+from tests.lab.earlier import earlier
+from tests.lab.errors import LabError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -22,7 +26,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     folder = tmp_path_factory.mktemp("release")
-    with kubernetes.in_use() as cluster, policies.enforced(cluster), installed(cluster, folder, "lab") as made:
+    with (
+        kubernetes.in_use() as cluster,
+        policies.enforced(cluster),
+        installed(cluster, folder, "lab", version=earlier()) as made,
+    ):
         yield made
 
 
@@ -43,7 +51,9 @@ def console(page: Page) -> None:
     )
 
 
-def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release, shots: Shots) -> None:
+def test_a_session_goes_on_through_an_upgrade_from_the_version_before(
+    browser: Browser, release: Release, shots: Shots
+) -> None:
     context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
     context.set_default_timeout(60_000)
     page = context.new_page()
@@ -55,22 +65,11 @@ def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release
     run(page, "print('before', answer)")
     expect(page.locator(".jp-OutputArea-output", has_text="before 42")).to_be_visible()
     page.evaluate("window.same = true")
-    proxy, hub = release.pod("proxy"), release.pod("hub")
+    hub = release.pod("hub")
 
-    # another version: the same content by another tag, and another configuration
-    hub_image = release.values["images"]["hub"]
-    newer = f"{hub_image['tag']}-newer"
-    node.ctr(
-        "images",
-        "tag",
-        "--force",
-        f"{hub_image['repository']}:{hub_image['tag']}",
-        f"{hub_image['repository']}:{newer}",
-    )
     later = "c.JupyterHub.template_vars.update({'announcement': 'This is the newer version.'})"
-    release.upgrade({"images": {"hub": {"tag": newer}}, "hub": {"extraConfig": {"10-newer": later}}})
+    release.upgrade({**of_now(release.cluster), "hub": {"extraConfig": {"10-newer": later}}})
 
-    assert release.pod("proxy") == proxy, "the proxy was restarted"
     assert release.pod("hub") != hub
     run(page, "print('after', answer)")
     expect(page.locator(".jp-OutputArea-output", has_text="after 42")).to_be_visible(timeout=60_000)
@@ -78,6 +77,11 @@ def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release
     page.goto(f"{release.url}/hub/home")
     expect(page.get_by_text("This is the newer version.")).to_be_visible()
     shots.take(page, "release-upgraded")
+
+    # it is restarted by nothing that does not concern it
+    proxy = release.pod("proxy")
+    release.upgrade({"hub": {"extraConfig": {"20-nothing": "pass"}}})
+    assert release.pod("proxy") == proxy, "the proxy was restarted"
 
     # the proxy is lost: routes come back, and the kernel goes on
     page.goto(f"{release.url}/user/researcher-1/lab")
@@ -94,6 +98,115 @@ def test_a_session_goes_on_through_an_upgrade(browser: Browser, release: Release
     expect(page.locator(".jp-OutputArea-output", has_text="again 42")).to_be_visible(timeout=60_000)
     stop(page, release)
     context.close()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Somebody's console, open in a page, with a variable in its kernel."""
+
+    page: Page
+
+    def goes_on(self, sign: str) -> None:
+        """Assert that the same kernel answers in the same page."""
+        run(self.page, f"print({sign!r}, answer)")
+        expect(self.page.locator(".jp-OutputArea-output", has_text=f"{sign} 42")).to_be_visible(timeout=60_000)
+        assert self.page.evaluate("window.same") is True, "the page was loaded anew"
+
+
+@pytest.fixture(scope="module")
+def kernel(browser: Browser, release: Release) -> Iterator[Kernel]:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    log_in(page, release, "instructor")
+    start(page)
+    console(page)
+    run(page, "answer = 41 + 1")
+    page.evaluate("window.same = true")
+    yield Kernel(page)
+    stop(page, release)
+    context.close()
+
+
+def test_a_hub_that_is_evicted_comes_back_and_knows_the_session(release: Release, kernel: Kernel) -> None:
+    hub, namespace = release.pod("hub"), release.namespace
+    asked = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": hub, "namespace": namespace}}
+    where = f"/api/v1/namespaces/{namespace}/pods/{hub}/eviction"
+    release.cluster.kubectl("create", "--raw", where, "-f", "-", input=json.dumps(asked))
+    kernel.goes_on("evicted")
+    release.cluster.kubectl("wait", "--for=delete", f"pod/{hub}", "-n", namespace, "--timeout=60s")
+    wait_for(release.healthy, "another hub", 90)
+    kernel.goes_on("replaced")
+    running(kernel, release)
+
+
+@pytest.mark.parametrize("copy", [True, False], ids=["at the copy", "at the hub"])
+def test_an_upgrade_whose_image_is_not_there_is_broken_off_and_taken_back(
+    release: Release, kernel: Kernel, tmp_path: Path, copy: bool
+) -> None:
+    """Killed before the hub was replaced, and after: then nobody can log in until it is taken back."""
+    hub = release.pod("hub")
+    absent = {"images": {"hub": {"tag": "not-there"}}}
+    upgrade = release.broken_upgrade(absent, tmp_path, *([] if copy else ["--no-hooks"]))
+    try:
+        what = "job-name=lab-before-upgrade" if copy else "app.kubernetes.io/component=hub"
+        wait_for(lambda: "ImagePullBackOff" in reasons(release, what), "the image to be missed", 90, 0.5)
+    finally:
+        upgrade.kill()
+        upgrade.wait()
+    assert release.healthy() is copy
+    kernel.goes_on(f"broken {copy}")
+    with pytest.raises(LabError, match="another operation"):
+        release.cluster.helm("upgrade", release.name, str(release.chart), "-n", release.namespace, "--reuse-values")
+    release.roll_back()
+    assert (release.pod("hub") == hub) is copy
+    kernel.goes_on(f"back {copy}")
+    running(kernel, release)
+
+
+def test_without_its_database_nobody_starts_and_what_runs_goes_on(
+    browser: Browser, release: Release, kernel: Kernel
+) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
+    page = context.new_page()
+    log_in(page, release, "researcher-1")
+    expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
+    namespace, database = release.namespace, f"statefulset/{release.name}-postgres"
+    before = {name: release.pod(name) for name in ("hub", "proxy")}
+    release.cluster.kubectl("scale", database, "--replicas=0", "-n", namespace)
+    release.cluster.kubectl("wait", "--for=delete", f"pod/{release.name}-postgres-0", "-n", namespace, "--timeout=60s")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_timeout(20_000)
+    print(page.url, page.locator("body").inner_text(), flush=True)
+    kernel.goes_on("alone")
+    page.wait_for_timeout(40_000)
+    kernel.goes_on("a minute alone")
+    release.cluster.kubectl("scale", database, "--replicas=1", "-n", namespace)
+    release.cluster.kubectl("rollout", "status", database, "-n", namespace, "--timeout=90s")
+    kernel.goes_on("together")
+    page.goto(f"{release.url}/hub/spawn")
+    start(page)
+    stop(page, release)
+    context.close()
+    assert {name: release.pod(name) for name in before} == before, "a restart would not have helped"
+
+
+def running(kernel: Kernel, release: Release) -> None:
+    """Assert that the hub's page of one's sessions has it."""
+    page = kernel.page.context.new_page()
+    page.goto(f"{release.url}/hub/home")
+    expect(page.get_by_role("button", name="Stop and lose unsaved work")).to_be_visible()
+    page.close()
+
+
+def reasons(release: Release, selector: str) -> set[str]:
+    """What the containers of these pods wait for."""
+    return {
+        state["state"]["waiting"]["reason"]
+        for pod in release.get("pods", "-l", selector)
+        for state in pod["status"].get("containerStatuses", ())
+        if "waiting" in state["state"]
+    }
 
 
 @pytest.mark.parametrize("part", ["hub", "controller"])

@@ -186,13 +186,22 @@ class KubeHub:
             "version": "5.3",
         }
         request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        said = ""
         async with connect(address, additional_headers=headers) as socket, asyncio.timeout(_PATIENCE_S):
             await socket.send(json.dumps(request))
             async for text in socket:
                 message = json.loads(text)
-                if message.get("msg_type") == "stream" and message["parent_header"].get("msg_id") == header["msg_id"]:
-                    return str(message["content"]["text"])
-        raise AssertionError("the kernel said nothing")
+                if message.get("parent_header", {}).get("msg_id") != header["msg_id"]:
+                    continue
+                # What a kernel prints comes in as many pieces as it likes.
+                match message.get("msg_type"), message["content"]:
+                    case "stream", {"name": "stdout", "text": piece}:
+                        said += str(piece)
+                    case "error", {"evalue": problem}:
+                        raise AssertionError(f"{said}{problem}")
+                    case "status", {"execution_state": "idle"}:
+                        return said
+        raise AssertionError(f"the kernel went away after {said!r}")
 
 
 @contextlib.contextmanager

@@ -9,28 +9,17 @@ those that touch a pod are tested on both, and the queue on the first. The whole
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from hub.db.engine import connect
-from tests.cluster.served_hub import ServedHub
+from tests.cluster.card_site import CARDS, site
 from tests.faults.admission_steps import ALL_STEPS, Place, World, kill_at, one_of_each_part, whole_table
 from tests.faults.killing import KillOrder
-from tests.hub.site import free_ports, wait_for
 from tests.lab.cluster import Cluster
 
 pytestmark = [pytest.mark.timeout(600)]
-
-RESOURCE = {"real": "steps.lab.test/card", "simulated": "steps.lab.test/played"}
-NODE = "steps-simulated"
-NAMES = ("person1", "person2")
-"""As `tests.bench.stub_server` knows people."""
 
 POD_ROWS = {
     "spawn": (
@@ -84,73 +73,6 @@ ROWS = (
 )
 
 
-def catalogue(kind: str, image: str) -> dict[str, Any]:
-    """Sessions with or without the card, of which there is one."""
-    options = {"image": "base", "accelerator": ["none", "card"], "cpu": [0.1], "memory": ["256Mi"]}
-    return {
-        "accelerators": {"card": {"title": "Lab card", "kubernetes": {"resource": RESOURCE[kind]}}},
-        "images": {"base": {"title": "JupyterLab", "reference": image, "default_url": "/lab"}},
-        "profiles": {"jupyterlab": {"title": "JupyterLab", "options": options}},
-    }
-
-
-class Beside(World):
-    """A hub and a service beside the cluster; the test itself starts again what dies."""
-
-    def __init__(self, hub: ServedHub, order: KillOrder) -> None:
-        tokens = {name: hub.add(name) for name in NAMES}
-        super().__init__(hub.url, order, connect(f"sqlite:///{hub.folder / 'armillary.sqlite'}"), tokens)
-        self.hub = hub
-
-    def server(self, name: str) -> dict[str, Any]:
-        return self.hub.server(name)
-
-    def ask_to_stop(self, name: str) -> None:
-        self.hub.http.delete(f"/hub/api/users/{name}/server")
-
-    def sessions(self, name: str) -> list[str]:
-        """Every pod counts until the cluster has forgotten it."""
-        return [one["metadata"]["uid"] for one in self.hub.objects("pods", f"jupyter-{name}")]
-
-    def pid_of(self, who: str) -> int:
-        return self.hub.pid_of(who)
-
-    def look_after(self) -> None:
-        self.hub.look_after()
-
-    def mended(self) -> None:
-        self.hub.up()
-        wait_for(self.well, "the service to be well", 120)
-
-
-@contextlib.contextmanager
-def card_on_the_real_node(cluster: Cluster) -> Iterator[Mapping[str, str]]:
-    def offer(number: str | None) -> None:
-        status = {"status": {part: {RESOURCE["real"]: number} for part in ("capacity", "allocatable")}}
-        cluster.kubectl("patch", "node", cluster.node, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-
-    offer("1")
-    try:
-        yield {}
-    finally:
-        offer(None)
-
-
-@contextlib.contextmanager
-def card_on_a_simulated_node(cluster: Cluster) -> Iterator[Mapping[str, str]]:
-    """With a server that answers for what is played there."""
-    port = free_ports(1, cluster.bridge_address)[0]
-    command = [sys.executable, "-m", "tests.bench.stub_server", cluster.bridge_address, str(port), str(len(NAMES))]
-    stub = subprocess.Popen(command)
-    try:
-        cluster.add_simulated_node(NODE, {RESOURCE["simulated"]: "1"}, tainted=False)
-        yield {"HUB_SERVERS": f"{cluster.bridge_address}:{port}"}
-    finally:
-        stub.terminate()
-        stub.wait(30)
-        cluster.remove_node(NODE)
-
-
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.param
@@ -160,17 +82,10 @@ def place(request: pytest.FixtureRequest) -> Place:
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     order = KillOrder(tmp_path_factory.mktemp("order"), STEPS)
-    cards = {"real": card_on_the_real_node, "simulated": card_on_a_simulated_node}[place.kind]
     with contextlib.ExitStack() as stack:
-        environ = {**stack.enter_context(cards(cluster)), **order.environ}
-        namespace = stack.enter_context(cluster.namespace("steps"))
-        folder = tmp_path_factory.mktemp("hub")
-        hub = ServedHub(cluster, namespace, folder, catalogue(place.kind, cluster.image("base")), environ)
-        stack.callback(hub.down)
-        hub.up()
-        made = Beside(hub, order)
-        stack.callback(made.database.dispose)
-        yield made
+        cards = stack.enter_context(CARDS[place.kind](cluster))
+        environ = {**cards, **order.environ}
+        yield stack.enter_context(site(cluster, place.kind, tmp_path_factory.mktemp("hub"), order, environ))
 
 
 # Without its scope said, pytest takes the narrowest, and makes a site for each row.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,6 +24,12 @@ from tests.faults.kube_api import ScriptedCluster
 from tests.spawner.catalogues import catalogue
 
 SECONDS = 20.0
+
+
+@pytest.fixture(autouse=True)
+def same_pauses_every_time() -> None:
+    """What waits a random time before it tries again waits as long in each run: a failure can be repeated."""
+    random.seed(1)
 
 
 @pytest.fixture

@@ -262,8 +262,13 @@ def test_one_of_two_watches_is_enough_to_be_blind(during: Callable[..., None]) -
 
         world.double._answer = no_pods  # type: ignore[method-assign]
         world.double.drop(cut=True)
-        await asyncio.sleep(1)
+        await world.until(lambda: "pods: ConnectionRefusedError" in world.desk.status.blind_because, SOON_S)
         assert world.last.blind_since is not None
+        # The nodes are seen again after a pause, which is random; the pods are not, however long it takes.
+        await world.until(lambda: "nodes" not in world.desk.status.blind_because, SOON_S)
+        began = world.now
+        await asyncio.sleep(60)
+        blind_between(world.desk, began, world.now)
         assert world.desk.status.blind_because.startswith("pods: ConnectionRefusedError")
         del world.double._answer
         await world.until(world.right, SOON_S)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ import profiles
 from tests.helm.chart import CHART
 from tests.helm.provider import Served, served
 from tests.hub.site import wait_for
+from tests.lab import node
 from tests.lab.cluster import Cluster
+from tests.lab.earlier import Earlier
 from tests.lab.errors import LabError
 from tests.lab.images import pause_archive
 
-__all__ = ["Release", "installed"]
+__all__ = ["Release", "installed", "of_now"]
 
 _UP_S = 300
 _PORTS = range(30_100, 32_700)
@@ -40,6 +43,7 @@ class Release:
     url: str
     provider: Served
     values: dict[str, Any] = field(repr=False)
+    chart: Path = CHART
 
     @property
     def users(self) -> str:
@@ -53,12 +57,26 @@ class Release:
 
     def install(self) -> None:
         """Install it and wait until all is ready, as its documentation says."""
-        self._helm("install", self.values)
+        self._helm("install")
 
     def upgrade(self, changes: Mapping[str, Any]) -> None:
-        """Upgrade it with these values beside those that it has, and wait until all is ready."""
-        self.values = _merged(self.values, changes)
-        self._helm("upgrade", self.values)
+        """Upgrade it to the chart of now with these values beside those that it has, and wait until all is ready."""
+        self.values, self.chart = _merged(self.values, changes), CHART
+        self._helm("upgrade")
+
+    def broken_upgrade(self, changes: Mapping[str, Any], folder: Path, *words: str) -> subprocess.Popen[bytes]:
+        """Begin an upgrade that is not to come to its end, and is forgotten here."""
+        file = folder / "broken.yaml"
+        file.write_text(yaml.safe_dump(_merged(self.values, changes)))
+        return self.cluster.helm_process("upgrade", self.name, str(self.chart), *self._words(file), *words)
+
+    def roll_back(self) -> None:
+        """Go back to the revision that was there before, and wait until all is ready."""
+        try:
+            self.cluster.helm("rollback", self.name, "--namespace", self.namespace, "--wait", f"--timeout={_UP_S}s")
+        except LabError as error:
+            raise AssertionError(f"{error}\n{self.says()}") from None
+        wait_for(self.healthy, "the hub to answer", 60)
 
     def uninstall(self) -> None:
         """Uninstall it and wait until what helm removes is gone."""
@@ -105,29 +123,42 @@ class Release:
         except LabError as error:
             return str(error) if words[-2:] != ("-o", "json") else ""
 
-    def _helm(self, what: str, values: Mapping[str, Any]) -> None:
+    def _words(self, file: Path) -> tuple[str, ...]:
+        return ("--namespace", self.namespace, "--values", str(file), "--wait", f"--timeout={_UP_S}s")
+
+    def _helm(self, what: str) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump(dict(values), file)
+            yaml.safe_dump(self.values, file)
             file.flush()
-            words = ("--namespace", self.namespace, "--values", file.name, "--wait", f"--timeout={_UP_S}s")
             try:
-                self.cluster.helm(what, self.name, str(CHART), *words)
+                self.cluster.helm(what, self.name, str(self.chart), *self._words(Path(file.name)))
             except LabError as error:
                 raise AssertionError(f"{error}\n{self.says()}") from None
         wait_for(self.healthy, "the hub to answer", 60)
 
 
 @contextmanager
-def installed(cluster: Cluster, folder: Path, name: str, changes: Mapping[str, Any] | None = None) -> Iterator[Release]:
-    """Install a release with a provider of its own; everything goes afterwards, also what uninstalling keeps."""
+def installed(
+    cluster: Cluster,
+    folder: Path,
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    version: Earlier | None = None,
+) -> Iterator[Release]:
+    """Install a release with a provider of its own; everything goes afterwards, also what uninstalling keeps.
+
+    `version` None is what this checkout has, with VS Code in its sessions; an earlier one has JupyterLab alone.
+    """
     port = secrets.choice(_PORTS)
     url = f"http://{cluster.bridge_address}:{port}"
     with (
         served(cluster.bridge_address, url, folder / f"{name}-provider") as provider,
         cluster.namespace(f"release-{name}") as namespace,
     ):
-        values = _merged(_values(cluster, url, port, provider), changes or {})
-        release = Release(cluster, name, namespace, url, provider, values)
+        what = of_now(cluster) if version is None else _of_then(version)
+        values = _merged(_merged(_values(cluster, url, port, provider), what), changes or {})
+        chart = CHART if version is None else version.chart
+        release = Release(cluster, name, namespace, url, provider, values, chart)
         try:
             began = time.monotonic()
             release.install()
@@ -143,12 +174,7 @@ def installed(cluster: Cluster, folder: Path, name: str, changes: Mapping[str, A
 
 
 def _values(cluster: Cluster, url: str, port: int, provider: Served) -> dict[str, Any]:
-    def image(reference: str) -> dict[str, str]:
-        repository, _, tag = reference.rpartition(":")
-        return {"repository": repository, "tag": tag}
-
     storage = {"storageClass": cluster.storage_class}
-    small = {"cpu_guarantee": 0.1, "mem_guarantee": "256M"}
     return {
         "publicUrl": f"{url}/",
         "login": {"clientSecret": provider.client_secret, "caCertificates": provider.authority},
@@ -161,23 +187,41 @@ def _values(cluster: Cluster, url: str, port: int, provider: Served) -> dict[str
             },
             "kubernetes": {"storage_class": cluster.storage_class, "home_size": "1Gi"},
         },
-        "catalogue": {
-            "apps": {"vscode": _vscode()},
-            "images": {
-                "lab": {
-                    "title": "JupyterLab",
-                    "reference": cluster.image("vscode"),
-                    "default_url": "/lab",
-                    "apps": ["vscode"],
-                }
-            },
-            "profiles": {"lab": {"title": "JupyterLab", "options": {"image": "lab"}, "kubespawner_override": small}},
-        },
         "database": {"bundled": storage},
         "backup": storage,
         "proxy": {"service": {"type": "NodePort", "nodePort": port}},
+    }
+
+
+def of_now(cluster: Cluster) -> dict[str, Any]:
+    """Values: the images of this checkout, and VS Code in sessions."""
+    found = _images(cluster.image, "vscode")
+    found["catalogue"]["apps"] = {"vscode": _vscode()}
+    found["catalogue"]["images"]["lab"]["apps"] = ["vscode"]
+    return found
+
+
+def _of_then(version: Earlier) -> dict[str, Any]:
+    built = version.images()
+    for reference, archive in built.values():
+        node.import_image(reference, archive)
+    return _images(lambda name: built[name][0], "base")
+
+
+def _images(reference: Callable[[str], str], session: str) -> dict[str, Any]:
+    def image(reference: str) -> dict[str, str]:
+        repository, _, tag = reference.rpartition(":")
+        return {"repository": repository, "tag": tag}
+
+    small = {"cpu_guarantee": 0.1, "mem_guarantee": "256M"}
+    lab = {"title": "JupyterLab", "reference": reference(session), "default_url": "/lab"}
+    return {
+        "catalogue": {
+            "images": {"lab": lab},
+            "profiles": {"lab": {"title": "JupyterLab", "options": {"image": "lab"}, "kubespawner_override": small}},
+        },
         "images": {
-            **{name: image(cluster.image(name)) for name in ("hub", "proxy", "postgres")},
+            **{name: image(reference(name)) for name in ("hub", "proxy", "postgres")},
             "pause": image(pause_archive()[0]),
         },
     }

@@ -18,6 +18,8 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 import hub.auth.provider as module
 from hub.auth.problems import Garbled, GrantRefused, Unanswered
 from hub.auth.provider import Credentials, Provider, read_metadata
+from hub.doctor import parts as doctor
+from hub.settings import Settings
 from tests.hub.provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, Key
 
 
@@ -191,8 +193,8 @@ async def test_user_information_says_when_the_token_has_ended(fake: FakeProvider
     assert await provider_of(fake).userinfo(token) == {}
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
+def self_signed(folder: Path, until: timedelta = timedelta(days=1)) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key; `until` is from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     today = datetime.now(UTC)
@@ -202,8 +204,8 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=1))
+        .not_valid_before(today - timedelta(days=9))
+        .not_valid_after(today + until)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -226,3 +228,19 @@ async def test_a_certificate_that_is_not_trusted_is_no_answer(tmp_path: Path, mo
         assert secure.requests == []
         trusted = {"validate_cert": True, "ca_certs": str(files[0])}
         assert (await provider_of(secure, request=trusted).metadata()).issuer == secure.issuer
+
+
+async def test_a_certificate_that_has_expired_is_named_in_the_log_and_to_the_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+    files = self_signed(tmp_path, until=timedelta(days=-1))
+    with FakeProvider(files) as secure:
+        trusted = {"validate_cert": True, "ca_certs": str(files[0])}
+        with pytest.raises(Unanswered, match="certificate has expired") as caught:
+            await provider_of(secure, request=trusted).metadata()
+        assert caught.value.text.startswith("The login service does not answer at the moment. Nothing of yours is lost")
+        login = {"issuer": secure.issuer, "client_id": "hub", "ca_file": files[0]}
+        [found] = doctor.login(Settings.model_validate({"public_url": "http://localhost/", "login": login}))
+        assert "certificate has expired" in found.text
+        assert found.grade == "problem"

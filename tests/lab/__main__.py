@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from tests.lab import build, cache, canaille, chromium, crds, images, kubernetes, policies
+from tests.lab.earlier import earlier
 from tests.lab.errors import LabError, LabUnavailable
 
 _PARTS = ("kubernetes", "policies", "images", "canaille", "chromium")
@@ -40,6 +41,8 @@ def _build() -> None:
     for name in images.names():
         print(images.archive(name)[1])
     print(*crds.files())
+    for _, archive in earlier().images().values():
+        print(archive)
 
 
 def _shell() -> int:

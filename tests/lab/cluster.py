@@ -47,6 +47,16 @@ class Cluster:
         """Runs helm as administrator and returns what it prints."""
         return self._tool(build.helm(), arguments, input)
 
+    def helm_process(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts helm as administrator, to be ended by the caller at whatever moment; it prints into nothing."""
+        return subprocess.Popen(
+            [str(build.helm()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
+        )
+
     def _tool(self, program: Path, arguments: Sequence[str], given: str | None) -> str:
         done = subprocess.run(
             [str(program), *arguments],
