@@ -228,7 +228,13 @@ def test_an_upgrade_begins_with_a_copy() -> None:
     assert not [one for one in render(MINIMAL) if one["metadata"]["name"] == "a-before-upgrade"]
     job = find(render(MINIMAL, upgrade=True), "Job", "a-before-upgrade")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"][:3] == ["armillary", "backup", "create"]
+    pod = job["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"][:3] == ["armillary", "backup", "create"]
+    # A Secret that this version of the chart is the first to make is not there yet.
+    first_needed = {one["name"] for one in pod["volumes"] if "secret" in one and not one["secret"].get("optional")}
+    assert first_needed == {"secrets", "databases"}
+    hub = find(render(MINIMAL, upgrade=True), "Deployment", "a-hub")["spec"]["template"]["spec"]
+    assert not [one for one in hub["volumes"] if one.get("secret", {}).get("optional")]
     assert not [
         one for one in render(odd(), upgrade=True) if one["kind"] in ("Job", "CronJob", "PersistentVolumeClaim")
     ]

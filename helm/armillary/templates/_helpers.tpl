@@ -151,17 +151,19 @@ resources:
 {{- end }}
 {{- end }}
 
+{{/* With `early`: before the release is there or up to date, so what it makes itself may be missing. */}}
 {{- define "armillary.volumes" -}}
+{{- $root := .root }}
 - name: state
   emptyDir: {}
 - name: tmp
   emptyDir: {}
 - name: config
   configMap:
-    name: {{ include "armillary.fullname" . }}
+    name: {{ include "armillary.fullname" $root }}
 - name: secrets
   secret:
-    secretName: {{ include "armillary.secret" . }}
+    secretName: {{ include "armillary.secret" $root }}
     defaultMode: 0440
     items:
       {{- range list "cookie_secret" "auth_state_keys" "proxy_password" "service_token" }}
@@ -169,37 +171,49 @@ resources:
       {{- end }}
 - name: databases
   secret:
-    secretName: {{ include "armillary.databaseSecret" . }}
+    secretName: {{ include "armillary.databaseSecret" $root }}
     defaultMode: 0440
     items:
       - {key: armillary-url, path: armillary-url}
       - {key: jupyterhub-url, path: jupyterhub-url}
 - name: metrics
   secret:
-    secretName: {{ include "armillary.metricsSecret" . }}
+    secretName: {{ include "armillary.metricsSecret" $root }}
     defaultMode: 0440
+    {{- if $.early }}
+    optional: true
+    {{- end }}
     items:
-      - {key: {{ .Values.monitoring.key }}, path: token}
-{{- if .Values.login.existingSecret }}
+      - {key: {{ $root.Values.monitoring.key }}, path: token}
+{{- if $root.Values.login.existingSecret }}
 - name: login
   secret:
-    secretName: {{ .Values.login.existingSecret }}
+    secretName: {{ $root.Values.login.existingSecret }}
     defaultMode: 0440
+    {{- if $.early }}
+    optional: true
+    {{- end }}
     items:
-      - {key: {{ .Values.login.key }}, path: client-secret}
-{{- else if .Values.login.clientSecret }}
+      - {key: {{ $root.Values.login.key }}, path: client-secret}
+{{- else if $root.Values.login.clientSecret }}
 - name: login
   secret:
-    secretName: {{ include "armillary.fullname" . }}-login
+    secretName: {{ include "armillary.fullname" $root }}-login
     defaultMode: 0440
+    {{- if $.early }}
+    optional: true
+    {{- end }}
 {{- end }}
-{{- if .Values.mail.existingSecret }}
+{{- if $root.Values.mail.existingSecret }}
 - name: mail
   secret:
-    secretName: {{ .Values.mail.existingSecret }}
+    secretName: {{ $root.Values.mail.existingSecret }}
     defaultMode: 0440
+    {{- if $.early }}
+    optional: true
+    {{- end }}
     items:
-      - {key: {{ .Values.mail.key }}, path: password}
+      - {key: {{ $root.Values.mail.key }}, path: password}
 {{- end }}
 {{- end }}
 
