@@ -175,8 +175,8 @@ class Builder:
         if self.is_docker:
             _run([*self.command, "build", *words, str(folder)])
             return
-        with _how_to_reach_indexes() as (mounted, arguments):
-            words += [f"--volume={mounted}:{_MOUNTED}:ro", *(f"--build-arg={argument}" for argument in arguments)]
+        with _how_to_reach_indexes() as (mounted, said):
+            words += [f"--volume={mounted}:{_MOUNTED}:ro", *(f"--build-arg={argument}" for argument in said)]
             _run([*self.command, "bud", "--layers", "--isolation=chroot", "--network=host", *words, str(folder)])
 
     def save(self, reference: str, archive: Path) -> None:
@@ -362,7 +362,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.arguments = dict(words.split("=", 1) for words in given.build_arg if "=" in words)
     legal = sorted({name for image in wanted for name in arguments_of(image)})
     if wrong := [words for words in given.build_arg if words.partition("=")[0] not in legal or "=" not in words]:
-        parser.error(f"--build-arg {wrong[0]} is no NAME=VALUE of these images; names are: {', '.join(legal) or 'none'}")
+        parser.error(
+            f"--build-arg {wrong[0]} is no NAME=VALUE of these images; names are: {', '.join(legal) or 'none'}"
+        )
     builder = Builder((given.builder,))
     try:
         for image in wanted:

@@ -14,11 +14,11 @@ from tests.lab.images import program
 build = program()
 
 
-def pins(lock: Path) -> dict[str, str]:
-    """Versions that a file of requirements names, each of them with a hash."""
+def pins(lock: Path) -> dict[str, list[str]]:
+    """Versions that a file of requirements names, some of them one for each Python; each has a hash."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)(.*)", lock.read_text(), re.MULTILINE)
     assert all(rest.endswith("\\") for _, _, rest in found), f"{lock}: a package without a hash"
-    return {name: version for name, version, _ in found}
+    return {name: [version for one, version, _ in found if one == name] for name, _, _ in found}
 
 
 class NoNode(Exception):
@@ -163,7 +163,11 @@ def test_what_is_added_to_an_image_takes_nothing_away() -> None:
 @pytest.fixture
 def three(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Three images, each built on the one before; the second has an argument. Returns their folder."""
-    said = {"a": ("debian", ""), "b": (f"{build.NAME}/a", "ARG WITH=nothing\nRUN $WITH\n"), "c": (f"{build.NAME}/b", "")}
+    said = {
+        "a": ("debian", ""),
+        "b": (f"{build.NAME}/a", "ARG WITH=nothing\nRUN $WITH\n"),
+        "c": (f"{build.NAME}/b", ""),
+    }
     for name, (base, more) in said.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "Dockerfile").write_text(

@@ -84,9 +84,10 @@ def test_its_bill_of_materials(name: str) -> None:
     assert "libc6" in {part["name"] for part in parts}
     found = {part["name"]: part["version"] for part in parts if part["purl"].startswith("pkg:pypi/")}
     locked = images.SOURCES / name / "requirements.txt"
-    wanted = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", locked.read_text() if locked.exists() else "", re.MULTILINE))
-    both = set(wanted) & set(found)
-    assert {one: found[one] for one in both} == {one: wanted[one] for one in both}
+    pins = re.findall(r"^([a-z0-9-]+)==(\S+)", locked.read_text() if locked.exists() else "", re.MULTILINE)
+    wanted = {one for one, _ in pins}  # some with a version for each Python
+    both = wanted & set(found)
+    assert {(one, found[one]) for one in both} <= set(pins)
     if name in ("base", "gpu", "hub", "quantum"):
         assert len(both) > 0.8 * len(wanted)
         assert "setuptools" not in found or name != "hub"
