@@ -47,6 +47,13 @@ lock:   ## resolve the requirements anew (needs uv)
 	  -o images/proxy/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 images/vscode/requirements.in \
 	  -o images/vscode/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
+	$(UV) pip compile -q --universal --python-version 3.11 images/gpu/pytorch.in -o images/gpu/pytorch.txt \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate -c images/base/requirements.txt
+	$(UV) pip compile -q --universal --python-version 3.11 images/gpu/requirements.in -o images/gpu/requirements.txt \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate -c images/gpu/pytorch.txt
+	$(UV) pip compile -q --universal --python-version 3.11 images/quantum/requirements.in \
+	  -o images/quantum/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  -c images/base/requirements.txt
 	$(UV) pip compile -q --universal --python-version 3.11 tests/hub/mlflow/requirements.in \
 	  -o tests/hub/mlflow/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
 

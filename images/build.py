@@ -5,10 +5,11 @@
     python images/build.py --sbom dist                 and write what is in each: dist/NAME.cdx.json
     python images/build.py --list                      which there are, with their tags; builds nothing
     python images/build.py --base debian:bookworm-slim@sha256:… --builder docker
+    python images/build.py gpu --build-arg PYTORCH=yes what a Dockerfile declares with ARG
 
-A tag is made from what the image is built from: the same sources and base, the same tag; what is there already is not
-built again. An image whose Dockerfile begins with `ARG BASE_IMAGE=localhost/armillary/X` is built on our image X, all
-others on `--base`.
+A tag is made from what the image is built from: the same sources, base and arguments, the same tag; what is there
+already is not built again. An image whose Dockerfile begins with `ARG BASE_IMAGE=localhost/armillary/X` is built on our
+image X, all others on `--base`.
 
 Package indexes are those of this machine's pip and npm: their settings and the file of authorities are mounted for the
 build only (buildah), and nothing of them stays in an image. With docker name a mirror in docker's own settings.
@@ -26,12 +27,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -40,12 +41,16 @@ BASE = "debian:bookworm-slim"
 SOURCE = "https://armillary.example.org/"
 
 _PARENT = re.compile(rf"^ARG BASE_IMAGE={re.escape(NAME)}/([a-z0-9-]+)", re.MULTILINE)
+_ARGUMENT = re.compile(r"^ARG ([A-Z_]+)", re.MULTILINE)
 _WHEELS = "wheels"
 _PACKAGES = ("profiles", "spawner", "hub")
 _OWN_FILES = ("pyproject.toml", "jupyterhub_config.py", "README.md", "LICENSE")
 # Where the builder's machine tells a build how to reach package indexes.
 _MOUNTED = "/run/armillary-build"
 _CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+# Arguments that this program gives by itself.
+_OURS = ("BASE_IMAGE", "PIP_CONFIG_FILE", "NPM_CONFIG_USERCONFIG", "NODE_EXTRA_CA_CERTS")
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Problem(Exception):
@@ -79,9 +84,20 @@ def images() -> dict[str, Image]:
     return ordered
 
 
-def tag_of(image: Image, base: str) -> str:
-    """Return the tag of an image that is built on this base: twelve hexadecimal digits of a hash of all its sources."""
-    digest = hashlib.sha256((base if image.parent is None else tag_of(images()[image.parent], base)).encode())
+def arguments_of(image: Image) -> frozenset[str]:
+    """Return the names of the build arguments that an image can be given."""
+    return frozenset(_ARGUMENT.findall((image.folder / "Dockerfile").read_text(encoding="utf-8"))) - {*_OURS}
+
+
+def tag_of(image: Image, base: str, arguments: Mapping[str, str] = _NONE) -> str:
+    """Return the tag of an image that is built on this base: twelve hexadecimal digits of a hash of all its sources.
+
+    Build arguments change the tags of those images only that declare them, and of what is built on these.
+    """
+    parent = None if image.parent is None else images()[image.parent]
+    digest = hashlib.sha256((base if parent is None else tag_of(parent, base, arguments)).encode())
+    for name, value in sorted(_own(arguments, image).items()):
+        digest.update(f"\0{name}={value}".encode())
     for path in _files(image.folder):
         _note(digest, path.as_posix(), image.folder / path)
     if (image.folder / _WHEELS).is_dir():
@@ -91,6 +107,12 @@ def tag_of(image: Image, base: str) -> str:
         else:
             digest.update(f"\0{labextension().key()}".encode())
     return digest.hexdigest()[:12]
+
+
+def _own(arguments: Mapping[str, str], image: Image) -> dict[str, str]:
+    """Those of the build arguments that this image declares."""
+    declared = arguments_of(image) if arguments else ()
+    return {name: value for name, value in arguments.items() if name in declared}
 
 
 @contextmanager
@@ -131,7 +153,14 @@ class Builder:
         words = ("image", "inspect") if self.is_docker else ("inspect", "--type", "image")
         return subprocess.run([*self.command, *words, reference], capture_output=True, check=False).returncode == 0
 
-    def build(self, folder: Path, reference: str, base: str | None, labels: Sequence[str] = ()) -> None:
+    def build(
+        self,
+        folder: Path,
+        reference: str,
+        base: str | None,
+        labels: Sequence[str] = (),
+        arguments: Mapping[str, str] = _NONE,
+    ) -> None:
         """Build what lies in this folder; `base` None: it is built on nothing.
 
         Raises
@@ -140,13 +169,14 @@ class Builder:
             It failed; the text has the end of what was said.
         """
         words = [f"--label={label}" for label in labels] + [f"--tag={reference}"]
+        words += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         if base is not None:
             words.append(f"--build-arg=BASE_IMAGE={base}")
         if self.is_docker:
             _run([*self.command, "build", *words, str(folder)])
             return
-        with _how_to_reach_indexes() as (mounted, arguments):
-            words += [f"--volume={mounted}:{_MOUNTED}:ro", *(f"--build-arg={argument}" for argument in arguments)]
+        with _how_to_reach_indexes() as (mounted, said):
+            words += [f"--volume={mounted}:{_MOUNTED}:ro", *(f"--build-arg={argument}" for argument in said)]
             _run([*self.command, "bud", "--layers", "--isolation=chroot", "--network=host", *words, str(folder)])
 
     def save(self, reference: str, archive: Path) -> None:
@@ -317,6 +347,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", default=BASE, help=f"the Debian that they are built on (default {BASE})")
     parser.add_argument("--builder", default="buildah", help="buildah or docker, or the path of one (default buildah)")
     parser.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="an argument that a Dockerfile declares"
+    )
+    parser.add_argument(
         "--sbom", type=Path, metavar="FOLDER", help="write bills of materials there (needs cyclonedx-python-lib)"
     )
     parser.add_argument("--push", action="store_true", help="send them to the registry")
@@ -325,10 +358,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = images()
     if unknown := set(given.images) - set(known):
         parser.error(f"no image {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    wanted = _wanted(known, given.images)
+    given.arguments = dict(words.split("=", 1) for words in given.build_arg if "=" in words)
+    legal = sorted({name for image in wanted for name in arguments_of(image)})
+    if wrong := [words for words in given.build_arg if words.partition("=")[0] not in legal or "=" not in words]:
+        parser.error(
+            f"--build-arg {wrong[0]} is no NAME=VALUE of these images; names are: {', '.join(legal) or 'none'}"
+        )
     builder = Builder((given.builder,))
     try:
-        for image in _wanted(known, given.images):
-            reference = f"{given.name}/{image.name}:{tag_of(image, given.base)}"
+        for image in wanted:
+            reference = f"{given.name}/{image.name}:{tag_of(image, given.base, given.arguments)}"
             if not given.list:
                 _make(builder, image, reference, given)
             print(reference, flush=True)
@@ -350,10 +390,11 @@ def _wanted(known: dict[str, Image], names: Sequence[str]) -> list[Image]:
 def _make(builder: Builder, image: Image, reference: str, given: argparse.Namespace) -> None:
     base = given.base
     if image.parent is not None:
-        base = f"{given.name}/{image.parent}:{tag_of(images()[image.parent], given.base)}"
+        base = f"{given.name}/{image.parent}:{tag_of(images()[image.parent], given.base, given.arguments)}"
     if not builder.has(reference):
+        labels = labels_of(image, reference.rpartition(":")[2], base)
         with context(image) as folder:
-            builder.build(folder, reference, base, labels_of(image, reference.rpartition(":")[2], base))
+            builder.build(folder, reference, base, labels, _own(given.arguments, image))
     names = [reference]
     if given.tag:
         names.append(f"{given.name}/{image.name}:{given.tag}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,13 @@ import pytest
 from tests.lab.images import program
 
 build = program()
+
+
+def pins(lock: Path) -> dict[str, list[str]]:
+    """Versions that a file of requirements names, some of them one for each Python; each has a hash."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)(.*)", lock.read_text(), re.MULTILINE)
+    assert all(rest.endswith("\\") for _, _, rest in found), f"{lock}: a package without a hash"
+    return {name: [version for one, version, _ in found if one == name] for name, _, _ in found}
 
 
 class NoNode(Exception):
@@ -131,16 +139,89 @@ def test_every_package_is_pinned_by_its_hash() -> None:
         if "pip install" in text:
             assert "--require-hashes" in text
             assert "--hash=sha256:" in (image.folder / "requirements.txt").read_text()
+            named = set(re.findall(r"--requirement \S+/(\S+\.txt)", text))
+            assert named == {file.name for file in image.folder.glob("*.txt")}
+            for lock in named:
+                assert pins(image.folder / lock)
         if " ci " in text:
             assert '"integrity"' in (image.folder / "package-lock.json").read_text()
             assert '"resolved"' not in (image.folder / "package-lock.json").read_text()
+
+
+def test_what_is_added_to_an_image_takes_nothing_away() -> None:
+    """A package of the image below, or one that PyTorch needs and is there, would lie in two layers."""
+    base, cuda = pins(build.HERE / "base" / "requirements.txt"), pins(build.HERE / "gpu" / "requirements.txt")
+    pytorch, quantum = pins(build.HERE / "gpu" / "pytorch.txt"), pins(build.HERE / "quantum" / "requirements.txt")
+    for below, above in ((base, quantum), (base, pytorch), (base, cuda), (cuda, pytorch)):
+        both = set(below) & set(above)
+        assert {name: above[name] for name in both} == {name: below[name] for name in both}
+    assert set(cuda) <= set(pytorch)
+    assert "torch" in pytorch
+    assert {"qiskit-aer", "pennylane", "cirq-core"} <= set(quantum)
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Three images, each built on the one before; the second has an argument. Returns their folder."""
+    said = {
+        "a": ("debian", ""),
+        "b": (f"{build.NAME}/a", "ARG WITH=nothing\nRUN $WITH\n"),
+        "c": (f"{build.NAME}/b", ""),
+    }
+    for name, (base, more) in said.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text(
+            f"# {name}\nARG BASE_IMAGE={base}\nFROM $BASE_IMAGE\nARG PIP_CONFIG_FILE\n{more}"
+        )
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    return tmp_path
+
+
+def test_an_argument_makes_another_image_of_what_declares_it_and_of_what_is_built_on_that(three: Path) -> None:
+    known = build.images()
+    given = {"WITH": "something"}
+    assert build.tag_of(known["a"], "debian", given) == build.tag_of(known["a"], "debian")
+    for name in ("b", "c"):
+        tags = [build.tag_of(known[name], "debian", said) for said in ({}, given, {"WITH": "more"})]
+        assert len({*tags}) == 3
+
+
+def test_an_argument_is_given_to_what_declares_it(three: Path, tmp_path: Path) -> None:
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\n[ "$1" = build ] && echo "$@" >> {tmp_path}/built || exit 1\n')
+    docker.chmod(0o755)
+    assert build.main(["--builder", str(docker), "--base", "debian", "--build-arg", "WITH=a=b"]) == 0
+    built = (tmp_path / "built").read_text().splitlines()
+    assert [("--build-arg=WITH=a=b" in line.split()) for line in built] == [False, True, False]
+    tags = [build.tag_of(image, "debian", {"WITH": "a=b"}) for image in build.images().values()]
+    assert [f"--build-arg=BASE_IMAGE={base}" in line for base, line in zip(
+        ["debian", f"{build.NAME}/a:{tags[0]}", f"{build.NAME}/b:{tags[1]}"], built, strict=True)] == [True] * 3  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--build-arg", "WITHOUT=x"], "--build-arg WITHOUT=x is no NAME=VALUE of these images; names are: WITH"),
+        (["--build-arg", "WITH"], "--build-arg WITH is no NAME=VALUE"),
+        (["--build-arg", "BASE_IMAGE=x"], "--build-arg BASE_IMAGE=x is no NAME=VALUE"),
+        (["a", "--build-arg", "WITH=x"], "names are: none"),
+    ],
+)
+def test_an_argument_that_no_image_has_is_refused(
+    three: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build.main(["--list", *words])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_an_unknown_image_is_named_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         build.main(["hub", "nonsense"])
     assert ended.value.code == 2
-    assert "no image nonsense; there are: base, hub" in capsys.readouterr().err
+    assert "no image nonsense; there are: base, gpu, hub" in capsys.readouterr().err
 
 
 def test_a_missing_builder_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ def _up(parts: list[str]) -> None:
         print(canaille.up())
     in_cluster = {"kubernetes", "policies"} & set(parts)
     if "images" in parts and not in_cluster:
-        for name in images.names():
+        for name in images.archived():
             print(f"image {name}: {images.archive(name)[1]}")
     if in_cluster:
         cluster = kubernetes.up()
@@ -29,7 +29,7 @@ def _up(parts: list[str]) -> None:
         if "policies" in parts:
             policies.keep(cluster)
         if "images" in parts:
-            for name in images.names():
+            for name in images.archived():
                 print(f"image {name}: {cluster.image(name)}")
         print(f"KUBECONFIG={cluster.kubeconfig}")
 
@@ -38,11 +38,13 @@ def _build() -> None:
     """Build the programs that a cluster needs, and the images, where they are not built yet; starts nothing."""
     for program in (build.helm, build.kubernetes, build.coredns, build.kwok, build.pause):
         print(program())
-    for name in images.names():
+    for name in images.archived():
         print(images.archive(name)[1])
     print(*crds.files())
     for _, archive in earlier().images().values():
         print(archive)
+    for name in images.names():  # the large ones last: nothing of the cluster waits for them
+        print(images.content(name).bill)
 
 
 def _shell() -> int:

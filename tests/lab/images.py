@@ -6,6 +6,7 @@ is built again when that has changed and only then.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache as once
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,10 @@ _DEBIAN = "debian-bookworm-1"
 _REPOSITORY = "localhost/armillary"
 _BASE = f"{_REPOSITORY}/debian:{_DEBIAN}"
 _ARCHIVE = "image.tar"
+_BILL = "bill.json"
+_SIZE = "bytes"
+_LARGE = ("gpu", "quantum")
+"""Run in buildah only: an archive of each change of them would fill the cache, and no test needs them in the cluster."""
 
 
 @once
@@ -103,6 +109,7 @@ def _built(builder: Any, name: str, tag: str) -> None:
     """Build an image, and before it what it is built on."""
     if builder.has(tag):
         return
+    cache.say(f"building image {name}, some minutes, once for each change of images/{name}")
     images = program()
     image = images.images()[name]
     if image.parent is None:
@@ -138,6 +145,11 @@ def names() -> list[str]:
     return sorted(program().images())
 
 
+def archived() -> list[str]:
+    """Those that are kept as archives, for the cluster."""
+    return [name for name in names() if name not in _LARGE]
+
+
 def archive(name: str) -> tuple[str, Path]:
     """The image's full reference and its archive (Docker's format), built when needed.
 
@@ -148,22 +160,58 @@ def archive(name: str) -> tuple[str, Path]:
         raise LabError(f"there is no images/{name}/Dockerfile; images are: {', '.join(names())}")
     tag = _reference(name)
     digest = tag.rpartition(":")[2]
-    notice = f"building image {name}, about two minutes, once for each change of images/{name}"
+    notice = f"making an archive of image {name}"
     return tag, cache.entry(f"image-{name}-{digest}", partial(_make_image, name, tag), notice) / _ARCHIVE
 
 
+@dataclass(frozen=True)
+class Content:
+    """What is in an image: its reference, the size of its archive, its bill of materials."""
+
+    reference: str
+    archive_bytes: int
+    bill: Path
+
+
+def content(name: str) -> Content:
+    """What is in an image, built when needed; looked up once for each change of it and of the program that looks.
+
+    Raises:
+        LabError: its build failed.
+    """
+    tag = _reference(name)
+    looks = hashlib.sha256((SOURCES / "sbom.py").read_bytes()).hexdigest()[:8]
+    entry = f"bill-{name}-{tag.rpartition(':')[2]}-{looks}"
+    found = cache.entry(entry, partial(_make_bill, name, tag), f"looking up what is in image {name}")
+    return Content(tag, int((found / _SIZE).read_text()), found / _BILL)
+
+
+def _make_bill(name: str, tag: str, into: Path) -> None:
+    if name in _LARGE:
+        file = into / _ARCHIVE
+        with _buildah() as builder:
+            _built(builder, name, tag)
+            builder.save(tag, file)
+    else:
+        _, file = archive(name)
+    program().sbom().write(file, tag, "", into / _BILL)
+    (into / _SIZE).write_text(str(file.stat().st_size))
+    if name in _LARGE:
+        file.unlink()
+
+
 def run_in(name: str, *commands: str) -> list[str]:
-    """What shell commands print in a container of `images/<name>`, as the user that the image names.
+    """What shell commands print in a container of `images/<name>`, as the user that the image names, without a network.
 
     Raises:
         LabError: one failed.
     """
-    tag, _ = archive(name)
+    tag = _reference(name)
     with _buildah() as builder:
         _built(builder, name, tag)
         container = _run(*builder.command, "from", "--pull-never", tag).strip()
         try:
-            start = (*builder.command, "run", "--isolation=chroot", container, "--", "sh", "-c")
+            start = ("unshare", "--net", *builder.command, "run", "--isolation=chroot", container, "--", "sh", "-c")
             return [_run(*start, command).strip() for command in commands]
         finally:
             _run(*builder.command, "rm", container)

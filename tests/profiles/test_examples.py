@@ -99,7 +99,8 @@ def share(text: str) -> Decimal:
 
 def test_every_promised_example_is_there() -> None:
     assert set(EXAMPLES) == {
-        "a100-mig-single", "dra", "h100-h200", "intel-max", "l40s", "local-gpu", "mi300x", "shared", "tpu",
+        "a100-mig-single", "dra", "h100-h200", "intel-max", "l40s", "local-gpu", "mi300x", "quantum", "shared",
+        "tpu",
     }  # fmt: skip
 
 
