@@ -35,7 +35,8 @@ AsyncHTTPClient.configure("tornado.curl_httpclient.CurlAsyncHTTPClient")
 
 # --- proxy, database, hub
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
-c.ConfigurableHTTPProxy.api_url = f"http://{z2jh.get_name('proxy-api')}:{z2jh.get_name_env('proxy-api', '_SERVICE_PORT')}"
+port = z2jh.get_name_env("proxy-api", "_SERVICE_PORT")
+c.ConfigurableHTTPProxy.api_url = f"http://{z2jh.get_name('proxy-api')}:{port}"
 c.ConfigurableHTTPProxy.should_start = False
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.last_activity_interval = 60
@@ -90,7 +91,8 @@ c.JupyterHub.load_roles = []
 if z2jh.get_config("cull.enabled", False):
     culler = "jupyterhub-idle-culler"
     api = "http://localhost:8081" + url_path_join(c.JupyterHub.get("base_url", "/"), "hub/api")
-    command = ["python3", "-m", "jupyterhub_idle_culler", f"--url={api}", f"--timeout={z2jh.get_config('cull.timeout')}"]
+    timeout = z2jh.get_config("cull.timeout")
+    command = ["python3", "-m", "jupyterhub_idle_culler", f"--url={api}", f"--timeout={timeout}"]
     scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
     c.JupyterHub.services.append({"name": culler, "command": command})
     c.JupyterHub.load_roles.append({"name": culler, "scopes": scopes, "services": [culler]})
