@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from http.cookies import SimpleCookie
 
 import httpx
@@ -19,16 +19,26 @@ OWNER, OTHER = "researcher-1", "researcher-2"
 
 
 class Here(httpx.HTTPTransport):
-    """Finds every name below localhost at this machine, as browsers do, and remembers the cookies that it was given."""
+    """Finds every name below localhost at this machine, as browsers do, and remembers the cookies that it was given.
+
+    What a host has set for itself alone browsers do not send to the names below it; Python's jar does, unless told.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.jar = CookieJar()
         self.sent: dict[str, dict[str, str]] = {}
+
+    def _allowed(self, host: str, header: str) -> str:
+        others = {f"{one.name}={one.value}" for one in self.jar if not one.domain_specified and one.domain != host}
+        return "; ".join(part for part in header.split("; ") if part not in others)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
         host = request.url.host
         if host.endswith(".localhost"):
+            if "Cookie" in request.headers:
+                request.headers["Cookie"] = self._allowed(host, request.headers["Cookie"])
             cookies = SimpleCookie(request.headers.get("Cookie", ""))
             self.sent.setdefault(host, {}).update({name: one.value for name, one in cookies.items()})
             url = request.url.copy_with(host="127.0.0.1")
@@ -57,9 +67,8 @@ def transport() -> Here:
 def logged_in(site: Site, transport: Here, name: str) -> httpx.Client:
     """Return a browser in which somebody has logged in."""
     url = f"http://{SITE}:{site.port}"
-    # As browsers: what a host sets for itself is not for the names below it.
-    jar = CookieJar(DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain))
-    browser = httpx.Client(base_url=url, transport=transport, cookies=jar, timeout=60, follow_redirects=True)
+    browser = httpx.Client(base_url=url, transport=transport, timeout=60, follow_redirects=True)
+    transport.jar = browser.cookies.jar
     page = site.try_login(browser, name, site.accounts[name])
     assert page.status_code == 200, f"{page.url}\n{page.text[:2000]}\n{site.logs()}"
     assert page.url.host == SITE
