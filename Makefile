@@ -41,7 +41,7 @@ lock:   ## resolve the requirements anew (needs uv)
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate $(UNUSED)
 	$(UV) pip compile -q --universal --python-version 3.11 --extra local pyproject.toml -o requirements/run.txt \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate $(UNUSED) -c requirements/dev.txt
-	$(UV) pip compile -q --universal --python-version 3.11 pyproject.toml -o images/hub/requirements.txt \
+	$(UV) pip compile -q --universal --python-version 3.11 --extra image pyproject.toml -o images/hub/requirements.txt \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate $(UNUSED) -c requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 images/proxy/requirements.in \
 	  -o images/proxy/requirements.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/dev.txt

@@ -24,6 +24,7 @@ FIXED: Mapping[str, str] = {
     "engine": "it is kubernetes",
     "public_url": "publicUrl",
     "bind_url": "the proxy's Service",
+    "user_subdomains": "wildcard",
     "state_dir": "a folder of the pod",
     "catalogue": "catalogue",
     "hub.bind_url": "the hub's Service",
@@ -310,6 +311,14 @@ class PrePuller(_Model):
     """Images of the catalogue on every node before somebody waits for them."""
 
     continuous: bool = Field(default=True, description="Whether nodes that come later get them, too.")
+    hook: bool = Field(
+        default=False,
+        description="Whether an installation or upgrade goes on only when every node has them. It fails where one "
+        "cannot get them.",
+    )
+    hook_seconds: int = Field(
+        default=900, ge=10, le=86_400, description="How long that is waited for; helm's --timeout must be longer."
+    )
     images: list[str] = Field(default=[], description="The images. Empty: those of the catalogue that is given here.")
     node_selector: Text = Field(default={}, description="Labels of the nodes.")
     tolerations: Objects = Field(default=[], description="Taints that it tolerates.")
@@ -425,6 +434,11 @@ class Values(_Model):
         default="",
         description="Where people reach the site: https://hub.example.org/. The path may be longer. Required.",
         pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+    )
+    wildcard: bool = Field(
+        default=False,
+        description="Whether each person's sessions have a host name of their own, ann.hub.example.org for a site at "
+        "hub.example.org. DNS, Ingress or Gateway and the certificate must know *.hub.example.org, too.",
     )
     settings: dict[str, Any] = Field(
         default={},

@@ -16,6 +16,7 @@ from sqlalchemy import Engine as Database
 from traitlets.config import Config
 
 import hub
+from hub import subdomains
 from hub.admission.desk import SqlDesk
 from hub.admission.logins import Logins
 from hub.auth.oidc import OIDCAuthenticator
@@ -62,6 +63,7 @@ def apply(c: Config, settings: Settings) -> None:
     """
     _hub(c, settings)
     _pages(c, settings)
+    subdomains.apply(c, settings)
     _proxy(c, settings)
     _login(c, settings)
     _service(c, settings)
@@ -139,7 +141,8 @@ def page_headers(settings: Settings) -> dict[str, str]:
         "font-src 'self' data:",
         "object-src 'none'",
         "base-uri 'self'",
-        "form-action 'self'",
+        # A form of the hub may end at a session: by starting it, or by agreeing to a login there.
+        f"form-action 'self' {subdomains.sources(settings)}".rstrip(),
         "frame-ancestors 'none'",
         f"report-uri {settings.base_path}hub/security/csp-report",
     ]

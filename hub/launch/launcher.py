@@ -91,10 +91,11 @@ class Launcher:
 
     async def _until_ready(self) -> bool:
         """Wait for provider, hub and service, saying now and then what is waited for."""
-        waits = {"hub": self.plan.health_url, "service": self.plan.service_health_url}
+        own = self.plan.host
+        waits = {"hub": (self.plan.health_url, own), "service": (self.plan.service_health_url, own)}
         if self.plan.provider is not None:
-            waits["provider"] = f"{self.plan.provider.issuer}/.well-known/openid-configuration"
-        tasks = {asyncio.create_task(until_ok(url), name=name) for name, url in waits.items()}
+            waits["provider"] = (f"{self.plan.provider.issuer}/.well-known/openid-configuration", "")
+        tasks = {asyncio.create_task(until_ok(url, host=host), name=name) for name, (url, host) in waits.items()}
         deadline = time.monotonic() + READY_S
         try:
             while True:

@@ -74,6 +74,11 @@ class Plan:
         return f"{self._here}services/armillary/health"
 
     @property
+    def host(self) -> str:
+        """What a request must say that it asks: the proxy's routes may be for that host only."""
+        return split_url(self.settings.public_url).netloc
+
+    @property
     def _here(self) -> str:
         """The site's first page as this machine reaches it."""
         parts = split_url(self.settings.proxy_bind_url)

@@ -18,7 +18,16 @@ from hub.settings.sections import (
     pods_cannot_reach,
 )
 from hub.settings.state import StatePaths
-from hub.settings.values import PathSetting, Section, Url, base_path_of, origin_of, setting, split_url
+from hub.settings.values import (
+    PathSetting,
+    Section,
+    Url,
+    base_path_of,
+    may_have_subdomains,
+    origin_of,
+    setting,
+    split_url,
+)
 
 
 class Settings(Section):
@@ -39,6 +48,13 @@ class Settings(Section):
         "Where the proxy listens, if not at `public_url`: behind something that ends TLS, for instance. Default: "
         "`public_url` when that is http, else 127.0.0.1:8000.",
         example="http://0.0.0.0:8000",
+    )
+    user_subdomains: bool = setting(
+        False,
+        "Whether each person's sessions have a host name of their own, `ann.hub.example.org` for a site at "
+        "`hub.example.org`, so that browsers keep them apart from the hub and from each other. False: it takes a "
+        "wildcard in the DNS and in the certificate.",
+        example=True,
     )
     state_dir: PathSetting = setting(
         ".armillary",
@@ -80,6 +96,11 @@ class Settings(Section):
             raise ValueError(
                 f"bind_url and public_url have different paths ({base_path_of(self.bind_url)} and "
                 f"{base_path_of(self.public_url)}); the proxy does not rewrite paths"
+            )
+        if self.user_subdomains and not may_have_subdomains(self.public_url):
+            raise ValueError(
+                f"user_subdomains: names of hosts are made below that of public_url, which must be one with a dot in "
+                f"it, as hub.example.org, and no address (found {self.public_url})"
             )
         return self
 

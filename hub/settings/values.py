@@ -73,6 +73,16 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def may_have_subdomains(url: str) -> bool:
+    """Whether there can be names of hosts below that of a URL: it is a name with a dot in it, and no address."""
+    host = split_url(url).hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "." in host.strip(".")
+    return False
+
+
 def base_path_of(url: str) -> str:
     """The path of a URL with a slash at both ends: `/` or `/hub-of-ours/`."""
     path = split_url(url).path.strip("/")

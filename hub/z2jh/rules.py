@@ -193,9 +193,8 @@ RULES: Mapping[str, Rule] = {
     "scheduling.podPriority.userPlaceholderPriority": Rule("priority.placeholders"),
     "scheduling.userScheduler": Rule(why="the cluster's own scheduler places sessions; nothing here packs them"),
     "scheduling": Rule(why="see hub.nodeSelector, hub.affinity and those of the other parts"),
-    "prePuller.hook": Rule(
-        why="an upgrade does not wait for images; users.prePuller.continuous brings them to every node"
-    ),
+    "prePuller.hook.enabled": Rule("users.prePuller.hook"),
+    "prePuller.hook": Rule(why="see users.prePuller.hook: one Job waits for the images"),
     "prePuller.continuous.enabled": Rule("users.prePuller.continuous"),
     "prePuller.extraTolerations": Rule("users.prePuller.tolerations"),
     "prePuller": Rule(why="see users.prePuller"),

@@ -109,9 +109,13 @@ def test_every_pod_could_run_under_pod_security_restricted(objects: list[dict[st
             assert own["capabilities"] == {"drop": ["ALL"]}, name
 
 
-def test_only_hub_and_controller_have_a_token_of_the_cluster(objects: list[dict[str, Any]]) -> None:
+def test_only_hub_and_controller_have_a_token_of_the_cluster(
+    objects: list[dict[str, Any]], values: dict[str, Any]
+) -> None:
+    hook = values.get("users", {}).get("prePuller", {}).get("hook", False)
     with_token = {name for name, pod in pods(objects) if pod["spec"].get("automountServiceAccountToken") is not False}
-    assert with_token == {"Deployment/a-hub", "Deployment/a-controller"}
+    # and, before an upgrade, what waits for images
+    assert with_token == {"Deployment/a-hub", "Deployment/a-controller"} | ({"Job/a-pull-first"} if hook else set())
     for name, pod in pods(objects):
         if name in with_token:
             assert pod["spec"]["serviceAccountName"] == name.partition("/")[2]
@@ -252,6 +256,8 @@ def test_an_upgrade_begins_with_a_copy() -> None:
         ({"database": {"bundled": {"enabled": False}}}, "database.existingSecret"),
         ({"database": {"existingSecret": "x"}}, "there is one database"),
         ({"gateway": {"enabled": True}}, "gateway.parentRefs"),
+        ({"publicUrl": "https://192.0.2.7:8443/", "wildcard": True}, "wildcard: names of hosts"),
+        ({"publicUrl": "http://localhost/", "wildcard": True}, "wildcard: names of hosts"),
         ({"service": {"autoscaling": {"minReplicas": 9}}}, "minReplicas is above maxReplicas"),
         ({"users": {"namespace": {"name": "core"}}}, "a namespace of their own"),
         ({"hub": {"replicas": 2}}, "replicas"),
@@ -260,6 +266,59 @@ def test_an_upgrade_begins_with_a_copy() -> None:
 def test_what_cannot_be_is_refused_with_what_to_do(change: dict[str, Any], says: str) -> None:
     with pytest.raises(Refused, match=re.escape(says)):
         render({**deepcopy(MINIMAL), **change})
+
+
+def test_images_can_come_before_an_upgrade_goes_on() -> None:
+    values = deepcopy(FULL)
+    values["users"]["prePuller"].update(hook=False)
+    assert not [one for one in render(values) if one["metadata"]["name"] == "a-pull-first"]
+    values["users"]["prePuller"].update(hook=True, hookSeconds=90)
+    objects = render(values)
+    made = {one["kind"]: one for one in objects if one["metadata"]["name"] == "a-pull-first"}
+    assert set(made) == {"DaemonSet", "ServiceAccount", "Role", "RoleBinding", "Job"}
+    for kind, one in made.items():
+        said = one["metadata"]["annotations"]
+        assert said["helm.sh/hook"] == "pre-install,pre-upgrade"
+        assert said["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        assert said["helm.sh/hook-weight"] == ("-9" if kind == "Job" else "-10"), "what it waits for is there before it"
+    pulled = find(objects, "DaemonSet", "a-pre-puller")["spec"]["template"]["spec"]
+    first = made["DaemonSet"]["spec"]["template"]["spec"]
+    assert first["initContainers"] == pulled["initContainers"]
+    assert first["tolerations"] == pulled["tolerations"]
+    assert "priorityClassName" not in first, "the chart's are not there before the first installation"
+    assert made["Role"]["rules"] == [
+        {"apiGroups": ["apps"], "resources": ["daemonsets"], "resourceNames": ["a-pull-first"], "verbs": ["get"]}
+    ]
+    job = made["Job"]["spec"]
+    assert job["activeDeadlineSeconds"] > 90
+    assert job["template"]["spec"]["serviceAccountName"] == "a-pull-first"
+    assert job["template"]["spec"]["containers"][0]["args"] == (
+        ["python", "-m", "hub.pulled", "core", "a-pull-first", "--within", "90"]
+    )
+    selector = made["DaemonSet"]["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= job["template"]["metadata"]["labels"].items(), "the Job's pod is none of the others"
+
+
+def test_one_value_gives_sessions_names_of_hosts_of_their_own(tmp_path: Path) -> None:
+    def told(values: dict[str, Any]) -> tuple[list[str], list[str], list[str], bool, bool]:
+        objects = render(values)
+        [ingress] = [one["spec"] for one in objects if one["kind"] == "Ingress"]
+        [route] = [one["spec"] for one in objects if one["kind"] == "HTTPRoute"]
+        assert len({json.dumps(rule["http"]) for rule in ingress["rules"]}) == 1, "each leads to the same place"
+        [proxy] = find(objects, "Deployment", "a-proxy")["spec"]["template"]["spec"]["containers"]
+        (tmp_path / "armillary.yaml").write_text(find(objects, "ConfigMap", "a")["data"]["armillary.yaml"])
+        return (
+            [rule["host"] for rule in ingress["rules"]],
+            ingress["tls"][0]["hosts"],
+            route["hostnames"],
+            "--host-routing" in proxy["args"],
+            load(tmp_path / "armillary.yaml", {}).user_subdomains,
+        )
+
+    own = ["hub.example.org"]
+    every = [*own, "*.hub.example.org"]
+    assert told({**deepcopy(FULL), "wildcard": True}) == (every, every, every, True, True)
+    assert told({**deepcopy(FULL), "wildcard": False}) == (own, own, own, False, False)
 
 
 def test_sessions_reach_no_private_address_and_no_cloud_metadata() -> None:

@@ -170,6 +170,33 @@ def test_named_servers_and_addresses(folder: Path) -> None:
     assert configured(folder).JupyterHub.named_server_limit_per_user == 4
 
 
+def test_sessions_may_have_names_of_hosts_of_their_own(folder: Path) -> None:
+    plain = configured(folder, public_url="https://hub.example.org/here/")
+    assert "subdomain_host" not in plain.JupyterHub
+    assert "extra_handlers" not in plain.JupyterHub
+    app = JupyterHub(config=configured(folder, public_url="https://hub.example.org/here/", user_subdomains=True))
+    assert app.subdomain_host == "https://hub.example.org"
+    names = {name: app.subdomain_hook(name, app.domain, kind="user") for name in ("ann", "Ann", "ann@cern.ch", "ünd")}
+    assert names["ann"] == "ann.hub.example.org"
+    assert len(set(names.values())) == len(names), "no two people share one"
+    assert all(name.count(".") == 3 for name in names.values()), "a wildcard is for one part of a name"
+    assert app.subdomain_hook("armillary", app.domain, kind="service") == "hub.example.org"
+
+
+def test_a_form_of_the_hub_may_end_at_a_session_of_another_host(folder: Path) -> None:
+    given = settings(folder, public_url="https://hub.example.org:8443/", user_subdomains=True)
+    policy = page_headers(given)["Content-Security-Policy"]
+    assert "; form-action 'self' https://*.hub.example.org:8443; " in policy
+    plain = page_headers(settings(folder, public_url="https://hub.example.org:8443/"))
+    assert "; form-action 'self'; " in plain["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("url", ["https://192.0.2.7/", "https://[2001:db8::7]/", "http://localhost:8000"])
+def test_names_of_hosts_need_one_to_be_below(folder: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="user_subdomains: names of hosts"):
+        settings(folder, public_url=url, bind_url="http://127.0.0.1:8000", user_subdomains=True)
+
+
 def test_page_headers_can_be_replaced_and_added() -> None:
     given = Settings(hub={"headers": {"Referrer-Policy": "no-referrer", "X-Site": "one"}})  # type: ignore[arg-type]
     headers = page_headers(given)

@@ -121,7 +121,7 @@ def test_what_means_the_same_here_is_carried_over() -> None:
     ]
     assert ours["hub"]["resources"] == {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
     assert ours["users"]["placeholders"] == {"replicas": 3}
-    assert ours["users"]["prePuller"] == {"continuous": True}
+    assert ours["users"]["prePuller"] == {"hook": False, "continuous": True}
     assert ours["ingress"] == {"enabled": True, "className": "nginx", "tls": {"secretName": "hub-tls"}}
     assert ours["imagePullSecrets"] == ["registry"]
     extra = ours["hub"]["extraConfig"]

@@ -38,6 +38,8 @@ DOES = {
         ("jupyterhub --version", r"6\.\d+\.\d+"),
         ("python -c 'import hub.config, spawner.kube, profiles.loader; print(1)'", "1"),
         ("pg_dump --version", r"pg_dump \(PostgreSQL\) 1[5-9]"),
+        # the configuration of Zero to JupyterHub, which may start it, wants curl's client
+        ("python -c 'import tornado.curl_httpclient, yaml; print(2)'", "2"),
     ],
     "gpu": [
         (program("gpu"), "all found$"),

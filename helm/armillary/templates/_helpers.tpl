@@ -241,6 +241,9 @@ resources:
 {{- if not (dig "login" "issuer" "" .Values.settings) -}}
 {{- fail "settings.login.issuer: name your OpenID Connect provider" -}}
 {{- end -}}
+{{- if and .Values.wildcard (not (regexMatch "\\.[a-zA-Z][a-zA-Z0-9-]*\\.?$" (include "armillary.host" .))) -}}
+{{- fail "wildcard: names of hosts are made below that of publicUrl, which must be one with a dot in it and no address" -}}
+{{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway: name the Gateways in gateway.parentRefs" -}}
 {{- end -}}
