@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generate import alerts, api, catalogue, commands, metrics, overrides, refusals, settings, traits, values
+from docs.generate import alerts, api, catalogue, commands, metrics, overrides, refusals, rights, settings, traits, values
 
 __all__ = ["pages"]
 
@@ -16,6 +16,7 @@ def pages() -> dict[str, str]:
         "traits": traits.page(),
         "commands": commands.page(),
         "refusals": refusals.page(),
+        "rights": rights.page(),
         "metrics": metrics.page(),
         **alerts.pages(),
         "overrides": overrides.page(),

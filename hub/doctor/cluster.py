@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from hub.cluster_api import ApiProblem, ClusterApi, Forbidden, NotFound
+from hub.cluster_rights import Right, needed
 from hub.doctor.finding import Finding, good, problem, unseen, warning
 from hub.settings import Settings
 from profiles.model import Catalogue
 
-__all__ = ["NEEDED", "Right", "cluster"]
+__all__ = ["cluster"]
 
 _AREA = "Cluster"
 _OLDEST = (1, 30)  # as the chart's kubeVersion
 _CLAIMS = (1, 34)
-
-
-class Right(NamedTuple):
-    """A right at the API. `users`: in the sessions' namespace, else in all."""
-
-    group: str
-    resource: str
-    verbs: tuple[str, ...]
-    users: bool = True
-
-
-NEEDED: dict[str, tuple[Right, ...]] = {
-    "hub": (
-        Right("", "pods", ("get", "list", "watch", "create", "delete")),
-        Right("", "events", ("list", "watch")),
-        Right("", "secrets", ("create", "patch", "delete")),
-        Right("", "persistentvolumeclaims", ("get", "create")),
-    ),
-    "controller": (
-        Right("", "nodes", ("list", "watch"), users=False),
-        Right("", "pods", ("list", "watch"), users=False),
-        Right("", "pods", ("get", "delete")),
-    ),
-}
-"""What each part needs; see the page *Run on Kubernetes*."""
-
-_CLAIMED: dict[str, tuple[Right, ...]] = {
-    "hub": (Right("resource.k8s.io", "resourceclaimtemplates", ("get", "create")),),
-    "controller": (
-        Right("resource.k8s.io", "resourceslices", ("list", "watch"), users=False),
-        Right("resource.k8s.io", "resourceclaims", ("list", "watch"), users=False),
-        Right("resource.k8s.io", "deviceclasses", ("list", "watch"), users=False),
-        Right("resource.k8s.io", "resourceclaims", ("get", "delete")),
-    ),
-}
-_TOO_MUCH = (Right("", "secrets", ("get", "list")), Right("", "nodes", ("patch",), users=False))
+_TOO_MUCH = (Right("", "secrets", "get"), Right("", "secrets", "list"), Right("", "nodes", "patch", users=False))
 
 
 def cluster(api: ClusterApi, settings: Settings, catalogue: Catalogue, part: str) -> Iterator[Finding]:
@@ -83,10 +48,7 @@ def _version(said: dict[str, object]) -> tuple[int, int]:
 
 
 def _rights(api: ClusterApi, namespace: str, part: str, *, claims: bool) -> Iterator[Finding]:
-    needed = NEEDED[part] + (_CLAIMED[part] if claims else ())
-    missing = [
-        _worded(one, verb, namespace) for one in needed for verb in one.verbs if not _may(api, one, verb, namespace)
-    ]
+    missing = [_worded(one, namespace) for one in needed(part, claims=claims) if not _may(api, one, namespace)]
     if missing:
         to_do = (
             "Give its service account the role of the page “Run on Kubernetes”; the chart does that (`rbac.create`)."
@@ -94,18 +56,18 @@ def _rights(api: ClusterApi, namespace: str, part: str, *, claims: bool) -> Iter
         yield problem("Rights", f"the {part} may not {'; '.join(missing)}", to_do)
     else:
         yield good("Rights", f"the {part} may do all that it needs")
-    more = [_worded(one, verb, namespace) for one in _TOO_MUCH for verb in one.verbs if _may(api, one, verb, namespace)]
+    more = [_worded(one, namespace) for one in _TOO_MUCH if _may(api, one, namespace)]
     if more:
         to_do = "Nothing here needs it; these may be an administrator's credentials, or the role is too wide."
         yield warning("Rights", f"the {part} may also {'; '.join(more)}", to_do)
 
 
-def _worded(right: Right, verb: str, namespace: str) -> str:
-    return f"{verb} {right.resource} in {namespace if right.users else 'all namespaces'}"
+def _worded(right: Right, namespace: str) -> str:
+    return f"{right.verb} {right.resource} in {namespace if right.users else 'all namespaces'}"
 
 
-def _may(api: ClusterApi, right: Right, verb: str, namespace: str) -> bool:
-    asked = {"group": right.group, "resource": right.resource, "verb": verb}
+def _may(api: ClusterApi, right: Right, namespace: str) -> bool:
+    asked = {"group": right.group, "resource": right.resource, "verb": right.verb}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

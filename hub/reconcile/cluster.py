@@ -20,6 +20,7 @@ __all__ = ["ClusterSeen", "KubernetesEngine", "look_at"]
 _log = logging.getLogger(__name__)
 
 _ASK_S = 10.0
+_ANSWERS = (200, 202, 404, 409)  # 409: the uid is another object's by now
 _USER, _SERVER = "hub.jupyter.org/username", "hub.jupyter.org/servername"
 
 
@@ -106,14 +107,11 @@ class KubernetesEngine:
         return status, pod if status == 200 and found == one.spawn_id else None
 
     async def _gone(self, group: str, method: str, name: str, body: Mapping[str, Any]) -> bool:
-        status, said = await self._ask(group, method, name, body=dict(body))
-        if status in (200, 202, 404, 409):  # 409: the uid is another object's by now
-            return True
-        _log.warning("%s %s/%s: %s %s", method, self._namespace, name, status or "no answer", said.get("message", ""))
-        return False
+        status, _ = await self._ask(group, method, name, body=dict(body))
+        return status in _ANSWERS
 
     async def _ask(self, group: str, method: str, name: str, **more: Any) -> tuple[int, dict[str, Any]]:
-        """Return status (0: no answer) and object."""
+        """Return status (0: no answer) and object; what the cluster refuses is said in the log."""
         try:
             async with asyncio.timeout(_ASK_S):
                 call = getattr(shared_client(group), method)
@@ -121,9 +119,13 @@ class KubernetesEngine:
                 async with answer:
                     text = await answer.text()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return 0, {"message": type(error).__name__}
+            _log.warning("%s %s/%s: no answer: %s", method, self._namespace, name, type(error).__name__)
+            return 0, {}
         try:
-            said = json.loads(text)
+            found = json.loads(text)
         except ValueError:
-            said = {}
-        return int(answer.status), said if isinstance(said, dict) else {}
+            found = {}
+        status, said = int(answer.status), found if isinstance(found, dict) else {}
+        if status not in _ANSWERS:
+            _log.warning("%s %s/%s: %d %s", method, self._namespace, name, status, said.get("message", ""))
+        return status, said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,16 +11,13 @@ import kmock as km
 import kubernetes_asyncio.client
 import pytest
 import pytest_asyncio
-from aiohttp import web
-from jupyterhub import orm, roles
-from jupyterhub.objects import Hub
-from jupyterhub.user import User
 from traitlets.config import Config
 
 from spawner.kube import ArmillarySpawner
 from spawner.pod_watch import PodWatch
 from tests.faults.kube_api import ScriptedCluster
 from tests.spawner.catalogues import catalogue
+from tests.spawner.hub_user import HubUser, answering
 
 SECONDS = 20.0
 
@@ -53,35 +49,17 @@ async def cluster(kmock: km.RawHandler, monkeypatch: pytest.MonkeyPatch) -> Asyn
 @pytest_asyncio.fixture
 async def session_port() -> AsyncIterator[int]:
     """The port of something that answers HTTP at the address of every pod."""
-
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"version": "1"}, headers={"X-JupyterHub-Version": "6.1.1"})
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
+    async with answering() as port:
+        yield port
 
 
-class World:
+class World(HubUser):
     """JupyterHub's side: one database, one user; every start goes by `User.spawn`, as in the hub."""
 
     def __init__(self, port: int, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
-        self.db = orm.new_session_factory("sqlite:///:memory:")()
-        for role in roles.get_default_roles():
-            roles.create_role(self.db, role)
-        self.db.add(orm.OAuthClient(identifier="jupyterhub"))
-        self.orm_user = orm.User(name="ann")
-        self.db.add(self.orm_user)
-        self.db.commit()
-        roles.assign_default_roles(self.db, entity=self.orm_user)
-        self.config = Config()
-        own = self.config.ArmillarySpawner
+        config = Config()
+        own = config.ArmillarySpawner
         own.catalogue = catalogue()
         own.namespace = "default"
         own.port = port
@@ -90,23 +68,7 @@ class World:
         own.k8s_api_request_timeout = 1
         own.k8s_api_request_retry_timeout = 3
         own.stop_timeout = 3
-        self.user = self.restarted()
-
-    def restarted(self) -> User:
-        """Return the user as a hub sees it that was just started: all memory gone, the database kept."""
-        self.user = User(self.orm_user, {
-            "config": self.config,
-            "spawner_class": ArmillarySpawner,
-            "hub": Hub(ip="127.0.0.1", port=8081, base_url="/hub/"),
-            "base_url": "/",
-            "log": logging.getLogger("hub"),
-        }, self.db)  # fmt: skip
-        return self.user
-
-    @property
-    def spawner(self) -> ArmillarySpawner:
-        """The spawner of the default server."""
-        return self.user.spawners[""]
+        super().__init__("ann", config)
 
     def start(self, **options: Any) -> asyncio.Task[Any]:
         """Begin a start."""
@@ -148,7 +110,4 @@ async def world(cluster: ScriptedCluster, session_port: int) -> AsyncIterator[Wo
     """A user who can start servers."""
     world = World(session_port, cluster)
     yield world
-    for spawner in list(world.user.spawners.values()):
-        for task in list(spawner._background):
-            task.cancel()
-    world.db.close()
+    world.close()

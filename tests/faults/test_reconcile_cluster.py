@@ -62,14 +62,16 @@ async def test_a_pod_is_ended_once(engine: KubernetesEngine, cluster: ScriptedCl
     assert await engine.end(one)
 
 
-async def test_a_cluster_that_refuses_or_is_silent_ends_nothing(
-    engine: KubernetesEngine, cluster: ScriptedCluster
+async def test_a_cluster_that_refuses_or_is_silent_ends_nothing_and_the_log_says_why(
+    engine: KubernetesEngine, cluster: ScriptedCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.put("pods", session())
     cluster.server["delete", "/api/v1/namespaces/default/pods/jupyter-ann"] << problem(403, "Forbidden", "no")
     assert not await engine.end(Running(SPAWN, "pod default/jupyter-ann"))
+    assert "delete_namespaced_pod default/jupyter-ann: 403 no" in caplog.text
     cluster.server["get", "/api/v1/namespaces/default/pods/jupyter-ann"] << problem(503, "ServiceUnavailable", "later")
     assert not await engine.end(Running(SPAWN, "pod default/jupyter-ann"))
+    assert "read_namespaced_pod default/jupyter-ann: 503 later" in caplog.text
     assert cluster.names("pods") == ["jupyter-ann"]
 
 

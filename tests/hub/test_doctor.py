@@ -19,12 +19,13 @@ from sqlalchemy import Engine, insert
 
 from hub.backup.note import MADE
 from hub.cluster_api import ApiProblem, Away, ClusterApi, Forbidden, Json, NotFound
+from hub.cluster_rights import RIGHTS, needed
 from hub.controller.lease import Lease
 from hub.db.clock import Now
 from hub.db.tables import audit
 from hub.db.transaction import write
 from hub.doctor import parts
-from hub.doctor.cluster import NEEDED, cluster
+from hub.doctor.cluster import cluster
 from hub.doctor.database import accelerators
 from hub.doctor.database import database as database_of
 from hub.doctor.finding import Finding, as_json, as_lines, good, problem
@@ -325,8 +326,8 @@ class Cluster(ClusterApi):
             assert body is not None
             wanted = body["spec"]["resourceAttributes"]
             right = (wanted["verb"], wanted["resource"])
-            needed = {(verb, one.resource) for rights in NEEDED.values() for one in rights for verb in one.verbs}
-            return {"status": {"allowed": right in (needed | self.extra) - self.denied}}
+            known = {(one.verb, one.resource) for part in RIGHTS for one in needed(part, claims=False)}
+            return {"status": {"allowed": right in (known | self.extra) - self.denied}}
         found = self.objects.get(path, NotFound(f"the double has no {path}."))
         if isinstance(found, ApiProblem):
             raise found
@@ -358,7 +359,7 @@ def test_a_cluster_as_it_should_be(part: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "verb", "resource"),
-    [(part, verb, one.resource) for part, rights in NEEDED.items() for one in rights for verb in one.verbs],
+    [(part, one.verb, one.resource) for part in RIGHTS for one in needed(part, claims=False)],
 )
 def test_each_right_that_is_missing_is_named(part: str, verb: str, resource: str) -> None:
     [bad] = [one for one in look(Cluster(GOOD, frozenset({(verb, resource)})), part) if one.grade != "good"]
