@@ -49,10 +49,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def nothing_stays_open(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Close what a test that failed has left open for its report."""
+    """Close what a test that failed has left open for its report; what several tests share was there before."""
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    browser: Browser = request.getfixturevalue("browser")
+    shared = list(browser.contexts)
     yield
-    if "browser" in request.fixturenames:
-        for left in list(request.getfixturevalue("browser").contexts):
+    for left in browser.contexts:
+        if left not in shared:
             left.close()
 
 

@@ -113,7 +113,7 @@ class Kernel:
         assert self.page.evaluate("window.same") is True, "the page was loaded anew"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def kernel(browser: Browser, release: Release) -> Iterator[Kernel]:
     context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
     context.set_default_timeout(60_000)
@@ -128,67 +128,70 @@ def kernel(browser: Browser, release: Release) -> Iterator[Kernel]:
     context.close()
 
 
-def test_a_hub_that_is_evicted_comes_back_and_knows_the_session(release: Release, kernel: Kernel) -> None:
-    hub, namespace = release.pod("hub"), release.namespace
-    asked = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": hub, "namespace": namespace}}
-    where = f"/api/v1/namespaces/{namespace}/pods/{hub}/eviction"
-    release.cluster.kubectl("create", "--raw", where, "-f", "-", input=json.dumps(asked))
-    kernel.goes_on("evicted")
-    release.cluster.kubectl("wait", "--for=delete", f"pod/{hub}", "-n", namespace, "--timeout=60s")
-    wait_for(release.healthy, "another hub", 90)
-    kernel.goes_on("replaced")
-    running(kernel, release)
+class TestWhatASessionOutlives:
+    """One session, while one part after the other breaks."""
 
+    def test_a_hub_that_is_evicted_comes_back_and_knows_the_session(self, release: Release, kernel: Kernel) -> None:
+        hub, namespace = release.pod("hub"), release.namespace
+        asked = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": hub, "namespace": namespace}}
+        where = f"/api/v1/namespaces/{namespace}/pods/{hub}/eviction"
+        release.cluster.kubectl("create", "--raw", where, "-f", "-", input=json.dumps(asked))
+        kernel.goes_on("evicted")
+        release.cluster.kubectl("wait", "--for=delete", f"pod/{hub}", "-n", namespace, "--timeout=60s")
+        wait_for(release.healthy, "another hub", 90)
+        kernel.goes_on("replaced")
+        running(kernel, release)
 
-@pytest.mark.parametrize("copy", [True, False], ids=["at the copy", "at the hub"])
-def test_an_upgrade_whose_image_is_not_there_is_broken_off_and_taken_back(
-    release: Release, kernel: Kernel, tmp_path: Path, copy: bool
-) -> None:
-    """Killed before the hub was replaced, and after: then nobody can log in until it is taken back."""
-    hub = release.pod("hub")
-    absent = {"images": {"hub": {"tag": "not-there"}}}
-    upgrade = release.broken_upgrade(absent, tmp_path, *([] if copy else ["--no-hooks"]))
-    try:
-        what = "job-name=lab-before-upgrade" if copy else "app.kubernetes.io/component=hub"
-        wait_for(lambda: "ImagePullBackOff" in reasons(release, what), "the image to be missed", 90, 0.5)
-    finally:
-        upgrade.kill()
-        upgrade.wait()
-    assert release.healthy() is copy
-    kernel.goes_on(f"broken {copy}")
-    with pytest.raises(LabError, match="another operation"):
-        release.cluster.helm("upgrade", release.name, str(release.chart), "-n", release.namespace, "--reuse-values")
-    release.roll_back()
-    assert (release.pod("hub") == hub) is copy
-    kernel.goes_on(f"back {copy}")
-    running(kernel, release)
+    @pytest.mark.parametrize("copy", [True, False], ids=["at the copy", "at the hub"])
+    def test_an_upgrade_whose_image_is_not_there_is_broken_off_and_taken_back(
+        self, release: Release, kernel: Kernel, tmp_path: Path, copy: bool
+    ) -> None:
+        """Killed before the hub was replaced, and after: then nobody can log in until it is taken back."""
+        hub = release.pod("hub")
+        absent = {"images": {"hub": {"tag": "not-there"}}}
+        upgrade = release.broken_upgrade(absent, tmp_path, *([] if copy else ["--no-hooks"]))
+        try:
+            what = "job-name=lab-before-upgrade" if copy else "app.kubernetes.io/component=hub"
+            wait_for(lambda: "ImagePullBackOff" in reasons(release, what), "the image to be missed", 90, 0.5)
+        finally:
+            upgrade.kill()
+            upgrade.wait()
+        assert release.healthy() is copy
+        kernel.goes_on(f"broken {copy}")
+        with pytest.raises(LabError, match="another operation"):
+            release.cluster.helm("upgrade", release.name, str(release.chart), "-n", release.namespace, "--reuse-values")
+        release.roll_back()
+        assert (release.pod("hub") == hub) is copy
+        kernel.goes_on(f"back {copy}")
+        running(kernel, release)
 
-
-def test_without_its_database_nobody_starts_and_what_runs_goes_on(
-    browser: Browser, release: Release, kernel: Kernel
-) -> None:
-    context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
-    page = context.new_page()
-    log_in(page, release, "researcher-1")
-    expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
-    namespace, database = release.namespace, f"statefulset/{release.name}-postgres"
-    before = {name: release.pod(name) for name in ("hub", "proxy")}
-    release.cluster.kubectl("scale", database, "--replicas=0", "-n", namespace)
-    release.cluster.kubectl("wait", "--for=delete", f"pod/{release.name}-postgres-0", "-n", namespace, "--timeout=60s")
-    page.get_by_role("button", name="Start").click()
-    page.wait_for_timeout(20_000)
-    print(page.url, page.locator("body").inner_text(), flush=True)
-    kernel.goes_on("alone")
-    page.wait_for_timeout(40_000)
-    kernel.goes_on("a minute alone")
-    release.cluster.kubectl("scale", database, "--replicas=1", "-n", namespace)
-    release.cluster.kubectl("rollout", "status", database, "-n", namespace, "--timeout=90s")
-    kernel.goes_on("together")
-    page.goto(f"{release.url}/hub/spawn")
-    start(page)
-    stop(page, release)
-    context.close()
-    assert {name: release.pod(name) for name in before} == before, "a restart would not have helped"
+    def test_without_its_database_nobody_starts_and_what_runs_goes_on(
+        self, browser: Browser, release: Release, kernel: Kernel
+    ) -> None:
+        context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
+        page = context.new_page()
+        log_in(page, release, "researcher-1")
+        expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
+        namespace, database = release.namespace, f"statefulset/{release.name}-postgres"
+        before = {name: release.pod(name) for name in ("hub", "proxy")}
+        release.cluster.kubectl("scale", database, "--replicas=0", "-n", namespace)
+        release.cluster.kubectl(
+            "wait", "--for=delete", f"pod/{release.name}-postgres-0", "-n", namespace, "--timeout=60s"
+        )
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_timeout(20_000)
+        print(page.url, page.locator("body").inner_text(), flush=True)
+        kernel.goes_on("alone")
+        page.wait_for_timeout(40_000)
+        kernel.goes_on("a minute alone")
+        release.cluster.kubectl("scale", database, "--replicas=1", "-n", namespace)
+        release.cluster.kubectl("rollout", "status", database, "-n", namespace, "--timeout=90s")
+        kernel.goes_on("together")
+        page.goto(f"{release.url}/hub/spawn")
+        start(page)
+        stop(page, release)
+        context.close()
+        assert {name: release.pod(name) for name in before} == before, "a restart would not have helped"
 
 
 def running(kernel: Kernel, release: Release) -> None:
