@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from docs.generate import alerts, api, catalogue, commands, metrics, overrides, refusals, rights, settings, traits, values
+from docs.generate import (
+    alerts,
+    api,
+    catalogue,
+    commands,
+    metrics,
+    overrides,
+    refusals,
+    rights,
+    settings,
+    traits,
+    values,
+)
 
 __all__ = ["pages"]
 
