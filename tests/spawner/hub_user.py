@@ -48,7 +48,8 @@ class HubUser:
     @property
     def spawner(self) -> ArmillarySpawner:
         """The spawner of the default server."""
-        return self.user.spawners[""]
+        found: ArmillarySpawner = self.user.spawners[""]
+        return found
 
     def close(self) -> None:
         """End what goes on in the background, and the database."""
