@@ -26,6 +26,9 @@ _PATIENCE_S = 40.0
 _AFTER_REFUSAL_S = 3.0
 """How long is waited for anything once the log has named a right as missing; all else takes a second or two."""
 
+_CLOSING_S = 0.25
+"""How long connections with TLS take to close (aiohttp's documentation, "Graceful shutdown")."""
+
 PLAIN = "rights.lab.test/card"
 PLAIN_CARDS, CLAIMED_CARDS = 4, 100
 """How many cards the node has of its plugin, and of the driver."""
@@ -130,6 +133,7 @@ class Scene:
 
 
 Piece = Callable[[Scene], Coroutine[Any, Any, None]]
+_Broken = tuple[str, Exception] | None
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def tried(
         patch.setattr("kubespawner.spawner.load_config", lambda **_: None)
         patch.setattr("spawner.capacity.watch.load_config", lambda: None)
         patch.setattr(Configuration, "_default", None)
-        broken = asyncio.run(_tried(site, pieces, account, rights, missing, log))
+        broken = asyncio.run(_closed_afterwards(_tried(site, pieces, account, rights, missing, log)))
     said = [str(getattr(broken[1], "log_message", broken[1]))] if broken else []
     words = f"{broken[0]}: {type(broken[1]).__name__}: {broken[1]}" if broken else ""
     return Outcome(words, "\n".join([*log.messages, *said]))
@@ -182,7 +186,7 @@ async def _tried(
     rights: Sequence[Grant],
     missing: Grant | None,
     log: pytest.LogCaptureFixture,
-) -> tuple[str, Exception] | None:
+) -> _Broken:
     administrator, own = Configuration(), Configuration()
     await load_kube_config(str(site.cluster.kubeconfig), client_configuration=administrator)
     await load_kube_config_from_dict(site.kubeconfig(account), client_configuration=own)
@@ -204,6 +208,18 @@ async def _tried(
         assert isinstance(error, Exception)
         return task.get_name(), error
     return None
+
+
+async def _closed_afterwards(work: Coroutine[Any, Any, _Broken]) -> _Broken:
+    """Return what some work returns, when all else has ended and what it had open is closed."""
+    try:
+        return await work
+    finally:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(_CLOSING_S)
 
 
 def _refusal(text: str) -> bool:

@@ -21,7 +21,9 @@ class HubUser:
     """One database and one person; every start goes by `User.spawn`, as in the hub."""
 
     def __init__(self, name: str, config: Config) -> None:
+        listening = list(logging.root.handlers)
         self.db = orm.new_session_factory("sqlite:///:memory:")()
+        logging.root.handlers[:] = listening  # alembic takes them away where no JupyterHub application runs
         for role in roles.get_default_roles():
             roles.create_role(self.db, role)
         self.db.add(orm.OAuthClient(identifier="jupyterhub"))
@@ -46,7 +48,8 @@ class HubUser:
     @property
     def spawner(self) -> ArmillarySpawner:
         """The spawner of the default server."""
-        return self.user.spawners[""]
+        found: ArmillarySpawner = self.user.spawners[""]
+        return found
 
     def close(self) -> None:
         """End what goes on in the background, and the database."""
