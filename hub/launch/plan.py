@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def host(self) -> str:
-        """What a request must say that it asks, for the proxy to know the site; its routes may be for that host only."""
+        """What a request must say that it asks: the proxy's routes may be for that host only."""
         return split_url(self.settings.public_url).netloc
 
     @property

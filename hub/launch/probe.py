@@ -15,7 +15,9 @@ async def status_of(url: str, timeout_s: float = 5.0, host: str = "") -> int | N
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
             try:
-                request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host or parts.netloc}\r\nConnection: close\r\n\r\n"
+                request = (
+                    f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host or parts.netloc}\r\nConnection: close\r\n\r\n"
+                )
                 writer.write(request.encode("ascii"))
                 await writer.drain()
                 words = (await reader.readline()).split()

@@ -287,6 +287,8 @@ def test_every_setting_is_documented_with_unit_and_a_legal_example(name: str, fi
     said = nested(name.split("."), example)
     if name == "engine":
         said["hub"] = {"connect_url": "http://hub.example.org:8081"}
+    if name == "user_subdomains":
+        said["public_url"] = "https://hub.example.org/"
     load(written(tmp_path, yaml.safe_dump(said)), {})
 
 

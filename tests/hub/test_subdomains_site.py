@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from http.cookiejar import CookieJar
 from http.cookies import SimpleCookie
 
 import httpx
@@ -17,16 +19,26 @@ OWNER, OTHER = "researcher-1", "researcher-2"
 
 
 class Here(httpx.HTTPTransport):
-    """Finds every name below localhost at this machine, as browsers do, and remembers the cookies that it was given."""
+    """Finds every name below localhost at this machine, as browsers do, and remembers the cookies that it was given.
+
+    What a host has set for itself alone browsers do not send to the names below it; Python's jar does, unless told.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.jar = CookieJar()
         self.sent: dict[str, dict[str, str]] = {}
+
+    def _allowed(self, host: str, header: str) -> str:
+        others = {f"{one.name}={one.value}" for one in self.jar if not one.domain_specified and one.domain != host}
+        return "; ".join(part for part in header.split("; ") if part not in others)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
         host = request.url.host
         if host.endswith(".localhost"):
+            if "Cookie" in request.headers:
+                request.headers["Cookie"] = self._allowed(host, request.headers["Cookie"])
             cookies = SimpleCookie(request.headers.get("Cookie", ""))
             self.sent.setdefault(host, {}).update({name: one.value for name, one in cookies.items()})
             url = request.url.copy_with(host="127.0.0.1")
@@ -56,6 +68,7 @@ def logged_in(site: Site, transport: Here, name: str) -> httpx.Client:
     """Return a browser in which somebody has logged in."""
     url = f"http://{SITE}:{site.port}"
     browser = httpx.Client(base_url=url, transport=transport, timeout=60, follow_redirects=True)
+    transport.jar = browser.cookies.jar
     page = site.try_login(browser, name, site.accounts[name])
     assert page.status_code == 200, f"{page.url}\n{page.text[:2000]}\n{site.logs()}"
     assert page.url.host == SITE
@@ -64,7 +77,7 @@ def logged_in(site: Site, transport: Here, name: str) -> httpx.Client:
 
 def test_a_session_opens_at_a_host_of_its_own_that_gets_no_key_to_the_hub(site: Site, transport: Here) -> None:
     own = f"{OWNER}.{SITE}"
-    with logged_in(site, transport, OWNER) as browser:
+    with closing(logged_in(site, transport, OWNER)) as browser:
         site.start_server(OWNER)
         page = browser.get(f"/user/{OWNER}/lab")
         assert (page.status_code, page.url.host, page.url.path) == (200, own, f"/user/{OWNER}/lab"), site.logs()
@@ -84,14 +97,14 @@ def test_a_session_opens_at_a_host_of_its_own_that_gets_no_key_to_the_hub(site: 
 
 
 def test_pages_of_the_hub_at_the_host_of_a_session_know_nobody(site: Site, transport: Here) -> None:
-    with logged_in(site, transport, OWNER) as browser:
+    with closing(logged_in(site, transport, OWNER)) as browser:
         away = browser.get(f"http://{OWNER}.{SITE}:{site.port}/hub/home", follow_redirects=False)
         assert away.status_code == 302
         assert "/hub/login" in away.headers["Location"]
 
 
 def test_links_to_the_service_lead_to_it_from_the_host_of_a_session(site: Site, transport: Here) -> None:
-    with logged_in(site, transport, OWNER) as browser:
+    with closing(logged_in(site, transport, OWNER)) as browser:
         page = browser.get(f"http://{OWNER}.{SITE}:{site.port}/services/armillary/usage?days=7")
         assert (page.status_code, page.url.host, page.url.path) == (200, SITE, "/services/armillary/usage"), page.text
         assert page.url.params["days"] == "7"
@@ -103,7 +116,7 @@ def test_links_to_the_service_lead_to_it_from_the_host_of_a_session(site: Site, 
 def test_somebody_else_is_not_let_into_a_session_by_its_address(site: Site, transport: Here) -> None:
     if not site.server(OWNER).get("ready"):
         site.start_server(OWNER)
-    with logged_in(site, transport, OTHER) as browser:
+    with closing(logged_in(site, transport, OTHER)) as browser:
         page = browser.get(f"http://{OWNER}.{SITE}:{site.port}/user/{OWNER}/lab")
         assert page.status_code == 403
         assert page.url.host == SITE

@@ -1,6 +1,6 @@
 """Objects that Zero to JupyterHub 4 makes for hub and proxy: how an image is started there, and with what around it.
 
-Read from the templates of its chart (4.x: `templates/hub`, `templates/proxy`, `values.yaml`) and written down in our
+Read from the templates of its chart (4.4.0: `templates/hub`, `templates/proxy`, `values.yaml`) and written down in our
 own words: the hub's command, what is mounted where (configuration from a ConfigMap, values and tokens from a Secret,
 `hub.extraFiles`, the claim of its SQLite file), variables, probes, security context, rights and Services; the proxy's
 Deployment with its command. Values that a site may set and that play no part in this are left out; so are
@@ -178,7 +178,7 @@ def _hub_pod(hub: Mapping[str, Any], release: str) -> Object:
         "securityContext": {"fsGroup": 1000, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "volumes": volumes,
         "initContainers": hub["initContainers"],
-        "containers": [*hub["extraContainers"], container],
+        "containers": [container, *hub["extraContainers"]],
     }
 
 
