@@ -31,8 +31,8 @@ def test_every_setting_has_a_description_and_an_example(setting: Setting) -> Non
 @pytest.mark.parametrize("setting", [one for one in SETTINGS if not one.secret], ids=lambda setting: setting.name)
 def test_every_example_is_accepted(setting: Setting, tmp_path: Path) -> None:
     file = tmp_path / "armillary.yaml"
-    # Not enough alone: pods must reach the hub's address, and names of hosts are made below another.
-    together = {
+    # Not enough alone: the hub's address must be one that pods reach, the site's a name that others can be below.
+    together: dict[str, Any] = {
         "engine": {"hub": {"bind_url": "http://10.0.0.1:8081"}},
         "user_subdomains": {"public_url": "https://hub.example.org/"},
     }.get(setting.name, {})
