@@ -21,6 +21,7 @@ from hub.admission.desk import SqlDesk
 from hub.admission.logins import Logins
 from hub.auth.oidc import OIDCAuthenticator
 from hub.catalogue import load_catalogue
+from hub.db import away
 from hub.db.address import AddressError
 from hub.db.engine import sqlite_file
 from hub.db.installation import bring_up_to_date
@@ -78,6 +79,7 @@ def apply(c: Config, settings: Settings) -> None:
         _kubernetes(c, settings)
     else:
         _local(c, settings, database)
+    away.say_so()
     warm_up()
 
 
