@@ -175,17 +175,19 @@ class TestWhatASessionOutlives:
         namespace, database = release.namespace, f"statefulset/{release.name}-postgres"
         before = {name: release.pod(name) for name in ("hub", "proxy")}
         release.cluster.kubectl("scale", database, "--replicas=0", "-n", namespace)
-        release.cluster.kubectl(
-            "wait", "--for=delete", f"pod/{release.name}-postgres-0", "-n", namespace, "--timeout=30s"
-        )
-        page.get_by_role("button", name="Start").click()
-        expect(page.get_by_text("database does not answer")).to_be_visible(timeout=30_000)
-        kernel.goes_on("alone")
-        page.goto(f"{release.url}/hub/home")
-        expect(page.get_by_text("The hub's database does not answer at the moment")).to_be_visible()
-        page.wait_for_timeout(30_000)
-        kernel.goes_on("still alone")
-        release.cluster.kubectl("scale", database, "--replicas=1", "-n", namespace)
+        try:
+            release.cluster.kubectl(
+                "wait", "--for=delete", f"pod/{release.name}-postgres-0", "-n", namespace, "--timeout=30s"
+            )
+            page.get_by_role("button", name="Start").click()
+            expect(page.get_by_text("database does not answer").first).to_be_visible(timeout=30_000)
+            kernel.goes_on("alone")
+            page.goto(f"{release.url}/hub/home")
+            expect(page.get_by_text("The hub's database does not answer at the moment")).to_be_visible()
+            page.wait_for_timeout(30_000)
+            kernel.goes_on("still alone")
+        finally:
+            release.cluster.kubectl("scale", database, "--replicas=1", "-n", namespace)
         release.cluster.kubectl("rollout", "status", database, "-n", namespace, "--timeout=90s")
         kernel.goes_on("together")
         page.goto(f"{release.url}/hub/spawn")
