@@ -163,6 +163,7 @@ class TestWhatASessionOutlives:
         release.roll_back()
         assert (release.pod("hub") == hub) is copy
         kernel.goes_on(f"back {copy}")
+        release.upgrade({})
         running(kernel, release)
 
     def test_without_its_database_nobody_starts_and_what_runs_goes_on(
@@ -190,7 +191,8 @@ class TestWhatASessionOutlives:
             release.cluster.kubectl("scale", database, "--replicas=1", "-n", namespace)
         release.cluster.kubectl("rollout", "status", database, "-n", namespace, "--timeout=90s")
         kernel.goes_on("together")
-        page.goto(f"{release.url}/hub/spawn")
+        # kube-proxy leads to a pod a moment after that is ready
+        wait_for(lambda: _answers(page, f"{release.url}/hub/spawn"), "the hub's pages", 30, 0.5)
         start(page)
         stop(page, release)
         context.close()
