@@ -64,6 +64,7 @@ def rights(site: Site) -> Iterator[Rights]:
     """What each account has by the chart; the accounts are there, and those that lack one right each."""
     values = deepcopy(FULL)
     values["users"]["namespace"]["name"] = site.users
+    values["users"]["prePuller"]["hook"] = False  # its one right is for a moment, and for one object
     rendered = render(values, namespace=site.core)
     objects = [one for one in rendered if one["kind"] == "ServiceAccount" or one["apiVersion"].startswith("rbac.")]
     for one in objects:
