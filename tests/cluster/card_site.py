@@ -18,10 +18,10 @@ from tests.faults.killing import KillOrder
 from tests.hub.site import free_ports, wait_for
 from tests.lab.cluster import Cluster
 
-__all__ = ["CARDS", "NODE", "Beside", "offer_simulated", "site"]
+__all__ = ["CARDS", "Beside", "site"]
 
 _RESOURCE = {"real": "steps.lab.test/card", "simulated": "steps.lab.test/played"}
-NODE = "steps-simulated"
+_NODE = "steps-simulated"
 _NAMES = ("person1", "person2")
 """As `tests.bench.stub_server` knows people."""
 
@@ -85,17 +85,12 @@ def _card_on_a_simulated_node(cluster: Cluster) -> Iterator[Mapping[str, str]]:
     command = [sys.executable, "-m", "tests.bench.stub_server", cluster.bridge_address, str(port), str(len(_NAMES))]
     stub = subprocess.Popen(command)
     try:
-        offer_simulated(cluster)
+        cluster.add_simulated_node(_NODE, {_RESOURCE["simulated"]: "1"}, tainted=False)
         yield {"HUB_SERVERS": f"{cluster.bridge_address}:{port}"}
     finally:
         stub.terminate()
         stub.wait(30)
-        cluster.remove_node(NODE)
-
-
-def offer_simulated(cluster: Cluster) -> None:
-    """Add the simulated node with the card."""
-    cluster.add_simulated_node(NODE, {_RESOURCE["simulated"]: "1"}, tainted=False)
+        cluster.remove_node(_NODE)
 
 
 CARDS: Mapping[str, Callable[[Cluster], AbstractContextManager[Mapping[str, str]]]] = {
