@@ -35,6 +35,10 @@ async def _prepared(handler: Any) -> None:
         await handler.get_current_user()
     except SQLAlchemyError as error:
         handler._jupyterhub_user = None
+        # Without the statement, whose parameters are nobody's business.
+        handler.log.error(
+            "Who asks cannot be looked up in the hub's database: %s", getattr(error, "orig", None) or error
+        )
         handler.db.rollback()
         handler._resolve_roles_and_scopes()  # the page of an error shows what one may do: nothing
         raise DatabaseSilent(error) from error

@@ -30,14 +30,16 @@ def handler(error: Exception) -> Any:
     )
 
 
-async def test_who_cannot_be_looked_up_reads_why_and_that_it_passes() -> None:
-    asked = handler(OperationalError("SELECT", {}, Exception("server closed the connection")))
+async def test_who_cannot_be_looked_up_reads_why_and_that_it_passes(caplog: pytest.LogCaptureFixture) -> None:
+    asked = handler(OperationalError("SELECT", {"hashed": "secret"}, Exception("server closed the connection")))
     with pytest.raises(away.DatabaseSilent) as caught:
         await away._prepared(asked)
     assert caught.value.status_code == 503
     assert caught.value.headers == {"Retry-After": "15"}
     assert "What runs goes on running" in caught.value.jupyterhub_message
     assert asked.rolled == [True]
+    assert "server closed the connection" in caplog.text
+    assert "secret" not in caplog.text
     assert asked._jupyterhub_user is None, "nothing later in the answer looks again"
 
 
