@@ -11,7 +11,7 @@ from spawner.no_node import Known, no_node
 from spawner.pod import NOTEBOOK
 from spawner.reason import ADVICE, Reason
 
-__all__ = ["Reason", "container_status", "diagnose", "exit_code", "process_runs"]
+__all__ = ["Reason", "container_status", "diagnose", "exit_code", "process_runs", "why_gone"]
 
 PodDict = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -63,6 +63,12 @@ def diagnose(pod: PodDict, events: Sequence[Event] = (), known: Known | None = N
     )
 
 
+def why_gone(pod: PodDict) -> Reason | None:
+    """Return why a pod that is gone now had to go, by what it last said; None if somebody just deleted it."""
+    status = pod.get("status") or {}
+    return _by_whom(status) if _being_deleted(pod) else _ended(pod, status)
+
+
 def exit_code(pod: PodDict) -> int | None:
     """Return with which code the session ended; None while it has not."""
     status = pod.get("status") or {}
@@ -103,7 +109,8 @@ def _ended(pod: PodDict, status: Mapping[str, Any]) -> Reason | None:
     if terminated and terminated.get("reason") == "OOMKilled":
         return _out_of_memory(pod)
     if status.get("phase") == "Failed" or terminated:
-        return _by_whom(status) or _of_init(status) or _crashed(pod, terminated)
+        # With which code it ends while it is being deleted says nothing of its own.
+        return _by_whom(status) or _of_init(status) or (None if _being_deleted(pod) else _crashed(pod, terminated))
     return None
 
 
@@ -182,9 +189,13 @@ def _last_words(terminated: Mapping[str, Any]) -> str:
 
 
 def _disrupted(pod: PodDict, status: Mapping[str, Any]) -> Reason | None:
-    if not (pod.get("metadata") or {}).get("deletionTimestamp"):
+    if not _being_deleted(pod):
         return None
     return _by_whom(status) or Reason("deleted", "Your server was deleted in the cluster by somebody else.", True)
+
+
+def _being_deleted(pod: PodDict) -> bool:
+    return bool((pod.get("metadata") or {}).get("deletionTimestamp"))
 
 
 # --- it does not get to start ---------------------------------------------------------------------------------

@@ -240,6 +240,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             With the cause.
         """
         if view.pod is None:
+            if view.why_gone is not None:
+                raise StartFailed(view.why_gone.code, view.why_gone.text)
             text = "Your server was deleted in the cluster while it was starting. Start it again."
             raise StartFailed("deleted", text)
         self._last_view = view
@@ -397,7 +399,8 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             if self._secret_uid is not None or self.reservation is not None:
                 await self._tidy()
             if self.spawn_id is not None and self.ended is None:
-                self._remember_end(Reason("deleted", "Your server was deleted in the cluster by somebody else.", True))
+                deleted = Reason("deleted", "Your server was deleted in the cluster by somebody else.", True)
+                self._remember_end(self.live_pods().why_gone(self._pod_uid or "") or deleted)
             return self._exit_code if self.spawn_id else 0
         code = exit_code(pod)
         if code is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from spawner.kube_api import ApiFailure, KubeApi
+from spawner.reason import Reason
 from spawner.reflector import LiveEvents, LivePods
 
 __all__ = ["PodView", "PodWatch"]
@@ -18,10 +19,11 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class PodView:
-    """What is known of the pod: itself (None: it is gone) and the events about it."""
+    """What is known of the pod: itself (None: it is gone), the events about it, and why it had to go, if known."""
 
     pod: dict[str, Any] | None
     events: tuple[dict[str, Any], ...] = ()
+    why_gone: Reason | None = None
 
 
 class PodWatch:
@@ -62,7 +64,7 @@ class PodWatch:
         elif self._seen:
             self._gone = True
         if self._gone:
-            return PodView(None)
+            return PodView(None, why_gone=self._pods.why_gone(self.uid))
         events = self._events.about(self._key, self.uid) if self._events is not None else []
         return PodView(self._latest, tuple(events))
 

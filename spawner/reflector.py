@@ -13,6 +13,7 @@ import asyncio
 import json
 import math
 import random
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,9 @@ from kubespawner.reflector import ResourceReflector
 from kubespawner.spawner import EventReflector, PodReflector
 from traitlets import Int
 
+from spawner.diagnosis import why_gone
 from spawner.metrics import REFLECTOR_FAILURES, REFLECTOR_LISTS
+from spawner.reason import Reason
 
 __all__ = ["LiveEvents", "LivePods", "LiveReflector"]
 
@@ -30,6 +33,7 @@ _FIRST_PAUSE_S = 0.1
 _FRESH_START_AFTER = 3  # refusals in a row with the same version, after which the version is suspected
 _LONG_ENOUGH_S = 5.0  # a watch that was open for so long was a success, even a silent one
 _BURST = 50  # objects handled before other tasks get a turn
+_REMEMBERED = 10_000  # reasons of pods that are gone, some 400 bytes each; each is asked for within a poll or two
 
 Item = dict[str, Any]
 
@@ -284,7 +288,7 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         if kind == "BOOKMARK":
             return
         if kind == "DELETED":
-            self._forget(_key(item))
+            self._deleted(item)
         elif (read := self._read(item)) is not None:
             self._keep(*read)
         for signal in self._signals.get(self._about(item), ()):
@@ -313,6 +317,10 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
     def _replace(self, found: dict[str, Item]) -> None:
         self.resources = found
 
+    def _deleted(self, item: Item) -> None:
+        """Hear that an object is gone: as it was at its end."""
+        self._forget(_key(item))
+
     def _keep(self, key: str, item: Item) -> None:
         self.resources[key] = item
 
@@ -321,7 +329,27 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
 
 
 class LivePods(LiveReflector, PodReflector):  # type: ignore[misc]  # KubeSpawner is untyped
-    """The pods of our servers, by "namespace/name"."""
+    """The pods of our servers, by "namespace/name"; and of those that are gone, why the cluster ended them.
+
+    A pod whose node is lost, or that makes room for another one, is gone before anybody polls it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._why_gone: OrderedDict[str, Reason] = OrderedDict()
+        super().__init__(*args, **kwargs)
+
+    def why_gone(self, uid: str) -> Reason | None:
+        """Return why the pod with this uid had to go; None: somebody deleted it, or its end was not seen."""
+        return self._why_gone.get(uid)
+
+    def _deleted(self, item: Item) -> None:
+        before = self.resources.get(_key(item))
+        reason = (why_gone(before) if before is not None else None) or why_gone(item)
+        if reason is not None:
+            self._why_gone[item["metadata"]["uid"]] = reason
+            if len(self._why_gone) > _REMEMBERED:
+                self._why_gone.popitem(last=False)
+        super()._deleted(item)
 
 
 class LiveEvents(LiveReflector, EventReflector):  # type: ignore[misc]  # KubeSpawner is untyped

@@ -18,10 +18,12 @@ from tests.faults.killing import KillOrder
 from tests.hub.site import free_ports, wait_for
 from tests.lab.cluster import Cluster
 
-__all__ = ["CARDS", "Beside", "site"]
+__all__ = ["CARDS", "NODE", "Beside", "offer_simulated", "site"]
 
 _RESOURCE = {"real": "steps.lab.test/card", "simulated": "steps.lab.test/played"}
-_NODE = "steps-simulated"
+NODE = "steps-simulated"
+"""The simulated node with the card."""
+
 _NAMES = ("person1", "person2")
 """As `tests.bench.stub_server` knows people."""
 
@@ -78,6 +80,11 @@ def _card_on_the_real_node(cluster: Cluster) -> Iterator[Mapping[str, str]]:
         offer(None)
 
 
+def offer_simulated(cluster: Cluster) -> None:
+    """Bring up the simulated node with its card."""
+    cluster.add_simulated_node(NODE, {_RESOURCE["simulated"]: "1"}, tainted=False)
+
+
 @contextlib.contextmanager
 def _card_on_a_simulated_node(cluster: Cluster) -> Iterator[Mapping[str, str]]:
     """With a server that answers for what is played there."""
@@ -85,12 +92,12 @@ def _card_on_a_simulated_node(cluster: Cluster) -> Iterator[Mapping[str, str]]:
     command = [sys.executable, "-m", "tests.bench.stub_server", cluster.bridge_address, str(port), str(len(_NAMES))]
     stub = subprocess.Popen(command)
     try:
-        cluster.add_simulated_node(_NODE, {_RESOURCE["simulated"]: "1"}, tainted=False)
+        offer_simulated(cluster)
         yield {"HUB_SERVERS": f"{cluster.bridge_address}:{port}"}
     finally:
         stub.terminate()
         stub.wait(30)
-        cluster.remove_node(_NODE)
+        cluster.remove_node(NODE)
 
 
 CARDS: Mapping[str, Callable[[Cluster], AbstractContextManager[Mapping[str, str]]]] = {

@@ -103,6 +103,47 @@ async def test_a_pod_that_is_deleted_while_it_starts_is_told(world: World, clust
     assert await world.refused(start) == text
 
 
+_GONE_WITH_ITS_NODE = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+_NODE_GONE = "Your server was ended because its node is gone. Your home is unchanged. Start it again."
+
+
+async def test_a_pod_whose_node_is_lost_while_it_starts_is_told_so(world: World, cluster: ScriptedCluster) -> None:
+    start = world.start()
+    await world.until(cluster.pod)
+    cluster.bind()
+    await world.until(lambda: "A node was found; connecting your home" in world.said())
+    cluster.set_status(phase="Failed", conditions=[_GONE_WITH_ITS_NODE])
+    cluster.remove("pods", "jupyter-ann")
+    assert await world.refused(start) == _NODE_GONE
+
+
+async def test_a_pod_that_went_with_its_node_between_two_polls_is_told_so(
+    world: World, cluster: ScriptedCluster
+) -> None:
+    await world.started()
+    cluster.set_status(phase="Failed", conditions=[_GONE_WITH_ITS_NODE])
+    cluster.remove("pods", "jupyter-ann")
+    await world.until(lambda: not world.spawner.live_pods().resources)
+    assert await world.spawner.poll() == 1
+    assert world.spawner.ended is not None
+    assert (world.spawner.ended.code, world.spawner.ended.text) == ("node-lost", _NODE_GONE)
+
+
+async def test_a_pod_that_made_room_and_ended_in_good_order_between_two_polls_is_told_so(
+    world: World, cluster: ScriptedCluster
+) -> None:
+    await world.started()
+    pod = cluster.objects["pods", "default", "jupyter-ann"]
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.set_status(conditions=[{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}])
+    cluster.container({"terminated": {"exitCode": 0, "reason": "Completed"}}, phase="Succeeded")
+    cluster.remove("pods", "jupyter-ann")
+    await world.until(lambda: not world.spawner.live_pods().resources)
+    await world.spawner.poll()
+    assert world.spawner.ended is not None
+    assert world.spawner.ended.code == "drained"
+
+
 async def test_an_evicted_pod_is_removed_and_the_reason_kept(world: World, cluster: ScriptedCluster) -> None:
     await world.started()
     cluster.set_status(

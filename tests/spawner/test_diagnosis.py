@@ -148,6 +148,12 @@ FINAL = [
         "deleted", "Your server was deleted in the cluster by somebody else.", id="deleted",
     ),
     pytest.param(
+        pod({"phase": "Failed", "containerStatuses": [
+            {"name": "notebook", "state": {"terminated": {"exitCode": 143, "reason": "Error"}}}]},
+            deletionTimestamp="2026-01-01T00:00:00Z"), [],
+        "deleted", "Your server was deleted in the cluster by somebody else.", id="ended-as-it-was-deleted",
+    ),
+    pytest.param(
         pod({"phase": "Failed", "reason": "OutOfnvidia.com/gpu"}), [],
         "node-refused", f"The node was full when your server arrived there. Start it again. {_ADVICE}", id="node-full",
     ),
