@@ -16,6 +16,7 @@ import yaml
 
 from hub.settings import load
 from profiles.loader import loads
+from tests.docs.blocks import blocks
 from tests.helm.chart import CHART, MINIMAL, Refused, containers, find, helm, pods, render
 
 # helm is built with the lab's Go.
@@ -470,3 +471,16 @@ def test_every_value_changes_something(path: tuple[str, ...], bases: list[tuple[
                 if _stable(_with(values, path, other)) != before:
                     return
     raise AssertionError(f"{'.'.join(path)} does nothing")
+
+
+def test_without_the_internet_every_image_is_of_the_registry_that_the_values_name() -> None:
+    [block] = [one for one in blocks("mine.yaml") if one.page == "docs/how-to/air-gapped.md"]
+    values = yaml.safe_load(block.text)
+    for upgrade in (False, True):
+        made = {
+            f"{name} {container['name']}": container["image"]
+            for name, pod in pods(render(values, upgrade=upgrade))
+            for container in containers(pod)
+        }
+        assert {kind.partition("/")[0] for kind in made} >= {"DaemonSet", "Deployment", "Job", "StatefulSet"}
+        assert {name: image for name, image in made.items() if not image.startswith("registry.example.org/")} == {}
