@@ -8,15 +8,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import DESKTOP, Shots
-from tests.browser.steps import in_lab, log_in, start, stop
-from tests.helm.release import Release, installed, of_now
+from tests.browser.steps import card, in_lab, log_in, pick, start, stop
+from tests.browser.test_capacity_kubernetes import cards
+from tests.helm.chart import CHART
+from tests.helm.monitored_release import CARD, CARDS, WATCHED, World, ruled, shown, unseen, watching
+from tests.helm.release import Release, installed, merged, of_now
 from tests.hub.site import wait_for
-from tests.lab import kubernetes, policies
+from tests.lab import crds, kubernetes, policies
 from tests.lab.earlier import earlier
 from tests.lab.errors import LabError
 
@@ -29,8 +33,24 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     with (
         kubernetes.in_use() as cluster,
         policies.enforced(cluster),
+        crds.known(cluster),
+        cards(cluster, CARDS),
         installed(cluster, folder, "lab", version=earlier()) as made,
     ):
+        yield made
+
+
+def now(release: Release) -> dict[str, Any]:
+    """Values of what this checkout has, watched by a Prometheus."""
+    return merged(of_now(release.cluster), WATCHED)
+
+
+@pytest.fixture(scope="module")
+def world(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The release, of this checkout from here on, and a Prometheus that watches it while the other tests run."""
+    if release.chart != CHART:
+        release.upgrade(now(release))
+    with watching(release, tmp_path_factory.mktemp("prometheus")) as made:
         yield made
 
 
@@ -68,7 +88,8 @@ def test_a_session_goes_on_through_an_upgrade_from_the_version_before(
     hub = release.pod("hub")
 
     later = "c.JupyterHub.template_vars.update({'announcement': 'This is the newer version.'})"
-    release.upgrade({**of_now(release.cluster), "hub": {"extraConfig": {"10-newer": later}}})
+    first = {"users": {"prePuller": {"hook": True}}, "hub": {"extraConfig": {"10-newer": later}}}
+    release.upgrade(merged(now(release), first))
 
     assert release.pod("hub") != hub
     run(page, "print('after', answer)")
@@ -78,9 +99,14 @@ def test_a_session_goes_on_through_an_upgrade_from_the_version_before(
     expect(page.get_by_text("This is the newer version.")).to_be_visible()
     shots.take(page, "release-upgraded")
 
+    # the images were brought to the nodes before, and nothing of that is left
+    brought = [one["reason"] for one in release.get("events") if one["involvedObject"]["name"] == "lab-pull-first"]
+    assert "Completed" in brought, brought
+    assert release.get("daemonsets,jobs,serviceaccounts,roles", "-l", "app.kubernetes.io/component=pull-first") == []
+
     # it is restarted by nothing that does not concern it
     proxy = release.pod("proxy")
-    release.upgrade({"hub": {"extraConfig": {"20-nothing": "pass"}}})
+    release.upgrade({"users": {"prePuller": {"hook": False}}, "hub": {"extraConfig": {"20-nothing": "pass"}}})
     assert release.pod("proxy") == proxy, "the proxy was restarted"
 
     # the proxy is lost: routes come back, and the kernel goes on
@@ -128,6 +154,7 @@ def kernel(browser: Browser, release: Release) -> Iterator[Kernel]:
     context.close()
 
 
+@pytest.mark.usefixtures("world")
 class TestWhatASessionOutlives:
     """One session, while one part after the other breaks."""
 
@@ -228,15 +255,24 @@ def test_the_doctor_finds_nothing_wrong(release: Release, part: str) -> None:
     assert {"Cluster", "Controller", "Database", "Clocks"} <= {one["area"] for one in said}
 
 
-def test_vs_code_edits_a_file_and_its_terminal_runs_python(browser: Browser, release: Release, shots: Shots) -> None:
+def test_vs_code_edits_a_file_and_its_terminal_runs_python(
+    browser: Browser, release: Release, world: World, shots: Shots
+) -> None:
     context = browser.new_context(viewport=DESKTOP, locale="en-GB", ignore_https_errors=True)
     context.set_default_timeout(90_000)
     page = context.new_page()
     log_in(page, release, "researcher-2")
     expect(page.get_by_role("heading", name="Start a session")).to_be_visible()
     page.get_by_label("Open with").select_option(label="VS Code")
+    expect(card(page, "Card")).to_contain_text("1 of 1 free")
+    pick(page, "Card")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/user/researcher-2/vscode/**", timeout=120_000)
+
+    # meanwhile somebody waits for the one card, and somebody may have no session
+    assert world.ask("researcher-1", CARD).json()["state"] == "queued"
+    assert world.ask("administrator", CARD).json()["code"] == "quota-servers"
+
     home = f"{release.url}/user/researcher-2/api/contents"
     proof = {"X-XSRFToken": next(one["value"] for one in context.cookies(home) if one["name"] == "_xsrf")}
     file = {"type": "file", "format": "text", "content": "print('old')\n"}
@@ -275,12 +311,21 @@ def _text(context: BrowserContext, address: str) -> str:
     return str(answer.json()["content"]) if answer.ok else ""
 
 
+def test_dashboards_show_and_rules_know_what_was_seen_meanwhile(world: World) -> None:
+    shown(world)
+    ruled(world, fired={"ArmillaryHubDown"})
+    wait_for(lambda: not unseen(world), "every part to answer", 60, 1.0)
+    wait_for(lambda: world.ready("researcher-1"), "the session of the next one in line", 120, 0.5)
+    world.stop("researcher-1")
+
+
 def test_nothing_stays_but_what_is_to_be_kept(release: Release) -> None:
     release.uninstall()
 
     def left() -> list[str]:
         kinds = (
-            "deployments,statefulsets,daemonsets,jobs,cronjobs,services,pods,configmaps,secrets,pvc,roles,rolebindings"
+            "deployments,statefulsets,daemonsets,jobs,cronjobs,services,pods,configmaps,secrets,pvc,roles,rolebindings,"
+            "serviceaccounts,servicemonitors,podmonitors,prometheusrules"
         )
         found = [
             f"{one['kind']}/{one['metadata']['name']}"

@@ -27,7 +27,7 @@ from tests.lab.earlier import Earlier
 from tests.lab.errors import LabError
 from tests.lab.images import pause_archive
 
-__all__ = ["Release", "installed", "of_now"]
+__all__ = ["Release", "installed", "merged", "of_now"]
 
 _UP_S = 300
 _PORTS = range(30_100, 32_700)
@@ -61,13 +61,13 @@ class Release:
 
     def upgrade(self, changes: Mapping[str, Any]) -> None:
         """Upgrade it to the chart of now with these values beside those that it has, and wait until all is ready."""
-        self.values, self.chart = _merged(self.values, changes), CHART
+        self.values, self.chart = merged(self.values, changes), CHART
         self._helm("upgrade")
 
     def broken_upgrade(self, changes: Mapping[str, Any], folder: Path, *words: str) -> subprocess.Popen[bytes]:
         """Begin an upgrade that is not to come to its end, and is forgotten here."""
         file = folder / "broken.yaml"
-        file.write_text(yaml.safe_dump(_merged(self.values, changes)))
+        file.write_text(yaml.safe_dump(merged(self.values, changes)))
         return self.cluster.helm_process("upgrade", self.name, str(self.chart), *self._words(file), *words)
 
     def roll_back(self) -> None:
@@ -131,7 +131,9 @@ class Release:
             yaml.safe_dump(self.values, file)
             file.flush()
             try:
+                began = time.monotonic()
                 self.cluster.helm(what, self.name, str(self.chart), *self._words(Path(file.name)))
+                print(f"helm {what}: all is ready after {time.monotonic() - began:.0f} s", flush=True)
             except LabError as error:
                 raise AssertionError(f"{error}\n{self.says()}") from None
         wait_for(self.healthy, "the hub to answer", 60)
@@ -156,13 +158,11 @@ def installed(
         cluster.namespace(f"release-{name}") as namespace,
     ):
         what = of_now(cluster) if version is None else _of_then(version)
-        values = _merged(_merged(_values(cluster, url, port, provider), what), changes or {})
+        values = merged(merged(_values(cluster, url, port, provider), what), changes or {})
         chart = CHART if version is None else version.chart
         release = Release(cluster, name, namespace, url, provider, values, chart)
         try:
-            began = time.monotonic()
             release.install()
-            print(f"helm install: all is ready after {time.monotonic() - began:.0f} s", flush=True)
             yield release
         finally:
             release._quietly("delete", "namespace", release.users, "--wait=false", "--ignore-not-found")
@@ -234,10 +234,10 @@ def _vscode() -> dict[str, Any]:
     return found
 
 
-def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """As helm merges values: maps key by key, all else replaced."""
     found = deepcopy(dict(base))
     for key, value in more.items():
         old = found.get(key)
-        found[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return found

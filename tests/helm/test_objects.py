@@ -26,14 +26,8 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """The lab's cluster, which knows the other projects' objects meanwhile."""
-    with kubernetes.in_use() as found:
-        words = [word for file in crds.files() for word in ("-f", str(file))]
-        found.kubectl("apply", "--server-side", *words)
-        try:
-            found.kubectl("wait", "--for=condition=Established", "--timeout=60s", *words)
-            yield found
-        finally:
-            found.kubectl("delete", "--wait=false", *words)
+    with kubernetes.in_use() as found, crds.known(found):
+        yield found
 
 
 def check(cluster: Cluster, *objects: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.lab import cache
@@ -24,6 +24,9 @@ SERVICES = "10.96.0.0/16"
 NETWORK = "armillary-lab"
 
 _CHAIN = "ARMILLARY-LAB"
+# A namespace of the kernel beside the pods, and this machine's end of its cable.
+_BESIDE = "armillary-beside"
+_CABLE = "armlab-beside"
 # kubelet, kube-proxy and the bridge change these; they get their values back.
 _SYSCTLS = (
     "net/ipv4/ip_forward",
@@ -39,6 +42,7 @@ _SYSCTLS = (
 )
 # CNI's library keeps what it did for each container here; no setting moves it.
 _CNI_RESULTS = Path("/var/lib/cni/results")
+_NAMESPACES = Path("/run/netns")
 _TABLES = ("filter", "nat", "mangle", "raw")
 _OURS = re.compile(rf"(KUBE-|CNI-|{_CHAIN})")
 
@@ -166,9 +170,43 @@ def remove_chains(ours: re.Pattern[str] = _OURS) -> None:
             raise LabError(f"rules of {program} could not be removed: {done.stderr.strip()}")
 
 
+@contextmanager
+def beside(addresses: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """A machine of its own on the pods' bridge, as far as the network goes; policies hold for what comes from there.
+
+    What this machine itself sends to its pods passes no policy, as Kubernetes wants it.
+
+    Args:
+        addresses: its addresses, from 10.88.200.0 on; the first one is that which it speaks from unless told otherwise.
+
+    Yields:
+        Words before a command that runs there. One such block at a time.
+    """
+    _remove_beside()  # of a run that was killed
+    try:
+        _ip("netns", "add", _BESIDE)
+        _ip("link", "add", _CABLE, "type", "veth", "peer", "name", "eth0", "netns", _BESIDE)
+        _ip("link", "set", _CABLE, "master", BRIDGE, "up")
+        for address in addresses:
+            _ip("-n", _BESIDE, "address", "add", f"{address}/{ipaddress.ip_network(PODS).prefixlen}", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            _ip("-n", _BESIDE, "link", "set", device, "up")
+        yield ("nsenter", f"--net={_NAMESPACES / _BESIDE}")
+    finally:
+        _remove_beside()
+
+
+def _remove_beside() -> None:
+    if _exists(_CABLE):
+        _ip("link", "delete", _CABLE)
+    if (_NAMESPACES / _BESIDE).exists():
+        _ip("netns", "delete", _BESIDE)
+
+
 def down() -> None:
     """Removes bridge, rules, CNI's records and restores the kernel's settings."""
     remove_chains()
+    _remove_beside()
     if _exists(BRIDGE):
         _ip("link", "delete", BRIDGE)
     for record in _CNI_RESULTS.glob(f"{NETWORK}-*"):
@@ -181,6 +219,8 @@ def leftovers() -> list[str]:
     found = []
     if _exists(BRIDGE):
         found.append(f"bridge {BRIDGE}")
+    if (_NAMESPACES / _BESIDE).exists():
+        found.append(f"network namespace {_BESIDE}")
     for program, text in _our_rules():
         found.append(f"chains of {program}: " + " ".join(re.findall(r"^-X (\S+)", text, flags=re.MULTILINE)))
     found += [f"CNI record {record}" for record in _CNI_RESULTS.glob(f"{NETWORK}-*")]

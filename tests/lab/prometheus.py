@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import subprocess
 import time
@@ -43,6 +44,11 @@ class Prometheus:
         found: list[dict[str, Any]] = self.ask("query_range", **asked)["result"]
         return found
 
+    def shows(self, query: str, since: float) -> bool:
+        """Whether a picture of a query from a moment (seconds since 1970) until now would show anything."""
+        found = self.course(query, since)
+        return any(not math.isnan(float(value)) for series in found for _, value in series["values"])
+
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire."""
         return {one["labels"]["alertname"] for one in self.ask("alerts")["alerts"] if one["state"] == "firing"}
@@ -54,13 +60,21 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def running(folder: Path, scrapes: Sequence[Mapping[str, Any]], rules: Mapping[str, Any]) -> Iterator[Prometheus]:
+def running(
+    folder: Path,
+    scrapes: Sequence[Mapping[str, Any]],
+    rules: Mapping[str, Any],
+    inside: Sequence[str] = (),
+    address: str = "",
+) -> Iterator[Prometheus]:
     """Start one, and end it afterwards.
 
     Args:
         folder: where its files lie.
         scrapes: as in `scrape_configs`.
         rules: a file of rules.
+        inside: words before its command, as `network.beside` gives them.
+        address: where it listens, `HOST:PORT`; empty: a free port of this machine alone.
 
     Raises:
         LabUnavailable: the package is missing, and cannot be installed here.
@@ -72,11 +86,9 @@ def running(folder: Path, scrapes: Sequence[Mapping[str, Any]], rules: Mapping[s
     every = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"}
     said = {"global": every, "rule_files": [str(folder / "rules.yml")], "scrape_configs": list(scrapes)}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(said))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-    command += [f"--web.listen-address={address}", "--log.level=warn"]
+    address = address or _free_address()
+    command = [*inside, "prometheus", f"--config.file={folder / 'prometheus.yml'}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}", "--log.level=warn"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -85,6 +97,12 @@ def running(folder: Path, scrapes: Sequence[Mapping[str, Any]], rules: Mapping[s
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
