@@ -25,7 +25,7 @@ from tests.hub.site import wait_for
 from tests.hub.web_world import PREFIX
 from tests.lab import network, prometheus
 
-__all__ = ["CARD", "CARDS", "WATCHED", "World", "ruled", "shown", "unseen", "watching"]
+__all__ = ["CARD", "CARDS", "WATCHED", "World", "ruled", "seen", "shown", "watching"]
 
 _ALLOWED, _OTHER = "10.88.200.10", "10.88.200.11"
 _RESOURCE = "release.lab.test/card"
@@ -130,17 +130,25 @@ def watching(release: Release, folder: Path) -> Iterator[World]:
         scrapes = [scrape(one, secret, targets) for one in release.get("servicemonitors,podmonitors")]
         with prometheus.running(folder, scrapes, rules["spec"], inside, address) as watches:
             world = World(release, watches)
-            wait_for(lambda: not unseen(world), f"all of {scrapes} to answer", 60, 0.5)
+            seen(world)
             _others_stay_out(world, inside)
             yield world
 
 
-def unseen(world: World) -> list[str]:
+def _unseen(world: World) -> list[str]:
     """What of the release is not watched: parts without a pod that is up, and targets that are not."""
     up = world.prometheus.series(f"sum by (component) (up{{{world.installation}}})")
     parts = {one["metric"]["component"] for one in up}
     problems = [f"{address}: {said}" for address, said in world.prometheus.problems().items()]
     return sorted({"hub", "service", "controller"} - parts) + problems
+
+
+def seen(world: World) -> None:
+    """Wait until every part of the release is watched, and every target answers."""
+    try:
+        wait_for(lambda: not _unseen(world), "every part to answer", 120, 0.5)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {_unseen(world)}") from error
 
 
 def _others_stay_out(world: World, inside: tuple[str, ...]) -> None:
