@@ -159,7 +159,7 @@ def test_what_jupyterhub_makes_itself_is_left_to_it(database_url: str) -> None:
 
 def test_tables_of_a_newer_jupyterhub_are_refused_and_left_alone(old: str, tmp_path: Path) -> None:
     upgrade(old, scripts=later(tmp_path))
-    with pytest.raises(UpgradeError, match="of version 9000, which JupyterHub .* does not know") as refused:
+    with pytest.raises(UpgradeError, match=r"of version 9000, which JupyterHub .* does not know") as refused:
         upgrade(old)
     assert "armillary backup restore" in str(refused.value)
     assert (problem(old), jupyterhub_tables.newer(old)) == (str(refused.value), str(refused.value))
@@ -309,7 +309,7 @@ def test_a_hub_does_not_start_on_tables_of_a_newer_one(tmp_path: Path) -> None:
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
     settings = load(None, environ)
-    with pytest.raises(UpgradeError, match="of version ffff.*a newer one made them"):
+    with pytest.raises(UpgradeError, match=r"of version ffff.*a newer one made them"):
         refuse_newer_jupyterhub(settings)
     with pytest.raises(ConfigError, match="a newer one made them"):
         _database(settings)
