@@ -24,7 +24,7 @@ from hub.catalogue import load_catalogue
 from hub.db import away
 from hub.db.address import AddressError
 from hub.db.engine import sqlite_file
-from hub.db.installation import bring_up_to_date
+from hub.db.installation import bring_up_to_date, refuse_newer_jupyterhub
 from hub.db.jupyterhub import engine_arguments
 from hub.db.transaction import DatabaseAway
 from hub.db.upgrade import UpgradeError
@@ -266,6 +266,12 @@ def _metrics(c: Config, settings: Settings) -> None:
 
 def _database(settings: Settings) -> Database:
     """Armillary's own database, with the tables that this version needs; the launcher has made them already."""
+    try:
+        refuse_newer_jupyterhub(settings)
+    except UpgradeError as error:
+        raise ConfigError(str(error)) from error
+    except DatabaseAway:
+        pass  # JupyterHub will say so itself
     try:
         return bring_up_to_date(settings)[0]
     except (AddressError, UpgradeError, UidError, OSError) as error:

@@ -32,6 +32,11 @@ class Database(Model):
         "as `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Only without the bundled one.",
     )
     bundled: Bundled = Field(default=Bundled(), description="The chart's own PostgreSQL.")
+    migrate_before_upgrade: bool = Field(
+        default=True,
+        description="Whether an upgrade begins with bringing the tables of both databases to what the new version "
+        "needs, after the copy, and fails where that fails. Without it hub and JupyterHub do so when they start.",
+    )
 
 
 class Backup(Model):

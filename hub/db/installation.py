@@ -1,16 +1,17 @@
-"""The database of one installation, made ready at its start: what the launcher and `armillary db upgrade` do."""
+"""The databases of one installation, made ready: what the launcher, the hub and `armillary db upgrade` do."""
 
 from __future__ import annotations
 
 from sqlalchemy import Engine
 
+from hub.db import jupyterhub_tables
 from hub.db.address import database_url
 from hub.db.engine import connect, shown
-from hub.db.upgrade import upgrade
+from hub.db.upgrade import UpgradeError, upgrade
 from hub.settings import Settings
 from hub.uids import import_old
 
-__all__ = ["bring_up_to_date"]
+__all__ = ["bring_jupyterhub_up_to_date", "bring_up_to_date", "refuse_newer_jupyterhub"]
 
 
 def bring_up_to_date(settings: Settings) -> tuple[Engine, list[str]]:
@@ -41,3 +42,39 @@ def bring_up_to_date(settings: Settings) -> tuple[Engine, list[str]]:
     if taken:
         said.append(f"Took over {taken} uids from {settings.paths.uids_database}.")
     return engine, said
+
+
+def refuse_newer_jupyterhub(settings: Settings) -> None:
+    """Raise where a newer JupyterHub made the tables of its database, of which it would say less. Blocks.
+
+    Raises
+    ------
+    hub.db.upgrade.UpgradeError, hub.secret.ConfigError, OSError
+        It did; or it could not be found out.
+    """
+    url = jupyterhub_tables.address(settings)
+    said = jupyterhub_tables.newer(url) if url is not None else None
+    if said is not None:
+        raise UpgradeError(said)
+
+
+def bring_jupyterhub_up_to_date(settings: Settings) -> list[str]:
+    """Bring JupyterHub's tables to what the installed one needs; return sentences about what was done. Blocks.
+
+    May be called again, and by many at once. What is not there is left to JupyterHub's first start.
+
+    Raises
+    ------
+    hub.db.upgrade.UpgradeError, hub.secret.ConfigError, OSError
+        It cannot be; each says in words why.
+    """
+    url = jupyterhub_tables.address(settings)
+    if url is None:
+        return ["JupyterHub's database is of a kind that it brings up to date by itself, when it starts."]
+    done = jupyterhub_tables.upgrade(url)
+    if done is None:
+        return ["There are no tables of JupyterHub yet; it makes them when it starts."]
+    said = [f"JupyterHub's old file was kept as {done.backup}."] if done.backup is not None else []
+    if done.changed:
+        return [*said, f"Brought JupyterHub's tables from version {done.before} to {done.after}."]
+    return [f"JupyterHub's tables are what it needs ({done.after})."]

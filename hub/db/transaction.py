@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hub.db.engine import TURN, WAIT_S, WRITES, shown
 
-__all__ = ["DatabaseAway", "read", "write"]
+__all__ = ["DatabaseAway", "read", "translated", "write"]
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def write(engine: Engine, work: Callable[[Connection], T], *, wait_s: float = WA
                     return work(connection)
         except SQLAlchemyError as error:
             if attempt == _ATTEMPTS or not _again(error):
-                raise _translated(engine, error) from error
+                raise translated(engine, error) from error
         # Those that met each other shall not meet again at the same moment.
         time.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311
     raise AssertionError("unreachable")
@@ -98,7 +98,7 @@ def _same_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise _translated(engine, error) from error
+        raise translated(engine, error) from error
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def _again(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _AGAIN
 
 
-def _translated(engine: Engine, error: SQLAlchemyError) -> Exception:
+def translated(engine: Engine, error: SQLAlchemyError) -> Exception:
     """Return the error that callers see: their own mistakes as they are, all others as DatabaseAway."""
     if isinstance(error, PoolTimeoutError):
         return DatabaseAway(f"{shown(engine)}: all connections are busy")

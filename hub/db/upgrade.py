@@ -13,21 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from hub.db import steps
 from hub.db.engine import shown, sqlite_file
+from hub.db.give_way import limits, until_free
 from hub.db.transaction import DatabaseAway, read, write
 
-__all__ = ["SCRIPTS", "Upgrade", "UpgradeError", "knows", "problem", "revision_of", "upgrade"]
+__all__ = ["BACK", "SCRIPTS", "Upgrade", "UpgradeError", "copy_beside", "knows", "problem", "revision_of", "upgrade"]
 
 SCRIPTS = Path(__file__).parent / "migrations"
 """The migrations of this version."""
 
+BACK = (
+    "Start that one again (in a cluster: `helm upgrade` or `helm rollback` to it), or stop everything and restore a "
+    "backup from before it: `armillary backup restore`."
+)
+"""What to do where tables are newer than the program."""
+
 _WAIT_S = 120.0
-"""How long to wait for another one that upgrades."""
+"""How long to wait for another one that upgrades, and for who uses the tables."""
 
 
 class UpgradeError(RuntimeError):
@@ -62,41 +67,41 @@ def upgrade(engine: Engine, *, scripts: Path = SCRIPTS) -> Upgrade:
     OSError
         The copy could not be written.
     """
-    plan = _plan(scripts)
+    plan = steps.plan(scripts)
 
     def work(connection: Connection) -> Upgrade:
-        before = _revision(connection)
-        after = _head(plan)
+        before = steps.version(connection)
+        after = steps.newest(plan)
         if before == after:
             return Upgrade(before, after)
-        if before is not None and not _knows(plan, before):
+        if before is not None and not steps.is_known(plan, before):
             raise UpgradeError(_newer(engine, before, after))
         _may_be_used(connection)
-        backup = _copy(engine, before) if before is not None else None
-        config = _config(scripts)
+        backup = copy_beside(engine, before) if before is not None else None
+        config = steps.config(scripts)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         return Upgrade(before, after, backup)
 
-    return write(engine, work, wait_s=_WAIT_S)
+    return until_free(lambda: write(engine, work, wait_s=_WAIT_S), _WAIT_S)
 
 
 def problem(engine: Engine, *, scripts: Path = SCRIPTS) -> str | None:
     """Say in a sentence why the database cannot be used by this version; None: it can. Changes nothing. Blocks."""
-    plan = _plan(scripts)
-    after = _head(plan)
+    plan = steps.plan(scripts)
+    after = steps.newest(plan)
     file = sqlite_file(engine)
     if file is not None and not file.exists():
         return f"There is no database yet at {file}. Make it with `armillary db upgrade`."
     try:
-        before = read(engine, _revision)
+        before = read(engine, steps.version)
     except OSError as error:
         return f"The database cannot be used: {error}."
     if before == after:
         return None
     if before is None:
         return f"There are no tables yet in {shown(engine)}. Make them with `armillary db upgrade`."
-    if not _knows(plan, before):
+    if not steps.is_known(plan, before):
         return _newer(engine, before, after)
     return (
         f"The tables in {shown(engine)} are of version {before}, and this program needs {after}. "
@@ -112,44 +117,18 @@ def revision_of(engine: Engine) -> str | None:
     hub.db.transaction.DatabaseAway
         The database did not answer.
     """
-    return read(engine, _revision)
+    return read(engine, steps.version)
 
 
 def knows(revision: str, *, scripts: Path = SCRIPTS) -> bool:
     """Return whether this program can use, or upgrade, tables of this version."""
-    return _knows(_plan(scripts), revision)
-
-
-def _config(scripts: Path) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-def _plan(scripts: Path) -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(scripts))
-
-
-def _head(plan: ScriptDirectory) -> str:
-    head = plan.get_current_head()
-    if head is None:
-        raise UpgradeError(f"there are no migrations in {plan.dir}: the installation is broken")
-    return head
-
-
-def _knows(plan: ScriptDirectory, revision: str) -> bool:
-    return revision in {script.revision for script in plan.walk_revisions()}
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    return steps.is_known(steps.plan(scripts), revision)
 
 
 def _newer(engine: Engine, before: str, after: str) -> str:
     return (
         f"The tables in {shown(engine)} are of version {before}, which this program does not know (it knows them up to "
-        f"{after}): a newer Armillary made them. Start that one again, or restore a backup from before it."
+        f"{after}): a newer Armillary made them. {BACK}"
     )
 
 
@@ -163,12 +142,19 @@ def _may_be_used(connection: Connection) -> None:
             "Make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
         )
     # A step may take longer than a statement of daily work; the limits are back after the transaction.
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
-    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    limits(connection)
 
 
-def _copy(engine: Engine, revision: str) -> Path | None:
-    """Copy a SQLite file beside itself as it was before this transaction, which holds all other writers off."""
+def copy_beside(engine: Engine, revision: str) -> Path | None:
+    """Copy a SQLite file beside itself as it was before a transaction that holds all other writers off.
+
+    Returns the copy; None for PostgreSQL, of which `armillary backup` makes copies.
+
+    Raises
+    ------
+    DatabaseAway, OSError
+        It could not be written.
+    """
     file = sqlite_file(engine)
     if file is None:
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from hub.doctor.finding import Finding, good, problem, warning
-from hub.doctor.web import Answer, Silent, ask, expires_at, resolves
+from hub.doctor.web import Answer, Silent, addresses, ask, expires_at, resolves
 from hub.settings import Settings
 from hub.web.place import hub_api_url, service_url
 
@@ -39,6 +41,26 @@ def names(settings: Settings) -> Iterator[Finding]:
             yield problem(_AREA_NAMES, f"{setting}: {why}", "Correct the setting, or make the name known to DNS here.")
     if not wrong:
         yield good(_AREA_NAMES, "every name in the settings has an address")
+        if settings.user_subdomains:
+            yield _wildcard(urlsplit(settings.public_url).hostname or "")
+
+
+def _wildcard(host: str) -> Finding:
+    """Look up a name below the site's that nobody can have thought of: each person's sessions have such a one."""
+    every = f"*.{host}"
+    to_do = (
+        f"Let {every} lead where {host} leads, in the DNS of browsers and of this place, or set user_subdomains to "
+        "false (the chart: wildcard)."
+    )
+    try:
+        found = addresses(f"{secrets.token_hex(8)}.{host}")
+        site = addresses(host)
+    except Silent as silent:
+        return problem(_AREA_NAMES, f"names of sessions below {host} have no address: {silent}", to_do)
+    if found.isdisjoint(site):
+        text = f"{every} leads to {', '.join(sorted(found))}, and {host} to {', '.join(sorted(site))}"
+        return warning(_AREA_NAMES, text, f"If these are not the same machines, sessions cannot be opened. {to_do}")
+    return good(_AREA_NAMES, f"{every} leads where {host} leads")
 
 
 def parts(settings: Settings) -> Iterator[Finding]:

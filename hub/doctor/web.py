@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Answer", "Silent", "ask", "expires_at", "resolves"]
+__all__ = ["Answer", "Silent", "addresses", "ask", "expires_at", "resolves"]
 
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
@@ -98,12 +98,26 @@ def expires_at(url: str, ca_file: Path | None) -> datetime | None:
 
 def resolves(url: str) -> str:
     """Return why the host of an address has no address itself; empty: it has."""
-    host = urlsplit(url).hostname or ""
     try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
-        return f"{host}: {error.strerror or error}"
+        addresses(urlsplit(url).hostname or "")
+    except Silent as silent:
+        return str(silent)
     return ""
+
+
+def addresses(host: str) -> frozenset[str]:
+    """Return the addresses of a host name, as they are known here.
+
+    Raises
+    ------
+    Silent
+        It has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Silent(f"{host}: {error.strerror or error}") from error
+    return frozenset(str(one[4][0]) for one in found)
 
 
 def _context(ca_file: Path | None) -> ssl.SSLContext:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub.dbutil import ALEMBIC_DIR
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from hub.db import steps
 from tests.browser.conftest import DESKTOP, Shots
 from tests.browser.steps import card, in_lab, log_in, pick, start, stop
 from tests.browser.test_capacity_kubernetes import cards
@@ -92,6 +94,8 @@ def test_a_session_goes_on_through_an_upgrade_from_the_version_before(
     release.upgrade(merged(now(release), first))
 
     assert release.pod("hub") != hub
+    done = {"spec.initContainers{backup}", "spec.containers{migrate}"}
+    wait_for(lambda: started(release, "lab-before-upgrade-") == done, "the word that both have run", 30, 0.5)
     run(page, "print('after', answer)")
     expect(page.locator(".jp-OutputArea-output", has_text="after 42")).to_be_visible(timeout=60_000)
     assert page.evaluate("window.same") is True, "the page was loaded anew"
@@ -169,6 +173,23 @@ class TestWhatASessionOutlives:
         kernel.goes_on("replaced")
         running(kernel, release)
 
+    def test_tables_that_cannot_be_brought_up_to_date_end_an_upgrade_before_the_hub(
+        self, release: Release, kernel: Kernel
+    ) -> None:
+        """The step from this version was done already, so it fails. The copy is made before."""
+        hub, newest = release.pod("hub"), jupyterhub_version(release)
+        before = steps.plan(Path(ALEMBIC_DIR)).get_revision(newest).down_revision
+        jupyterhub_version(release, str(before))
+        try:
+            with pytest.raises(AssertionError) as refused:
+                release.upgrade({})
+        finally:
+            jupyterhub_version(release, newest)
+        assert "already exists" in str(refused.value), "what the Job has said"
+        assert release.pod("hub") == hub
+        kernel.goes_on("refused")
+        running(kernel, release)
+
     @pytest.mark.parametrize("copy", [True, False], ids=["at the copy", "at the hub"])
     def test_an_upgrade_whose_image_is_not_there_is_broken_off_and_taken_back(
         self, release: Release, kernel: Kernel, tmp_path: Path, copy: bool
@@ -240,9 +261,32 @@ def reasons(release: Release, selector: str) -> set[str]:
     return {
         state["state"]["waiting"]["reason"]
         for pod in release.get("pods", "-l", selector)
-        for state in pod["status"].get("containerStatuses", ())
+        for kind in ("initContainerStatuses", "containerStatuses")
+        for state in pod["status"].get(kind, ())
         if "waiting" in state["state"]
     }
+
+
+def started(release: Release, pods: str) -> set[str]:
+    """Which containers of pods whose names begin so have been started; known also of pods that are gone."""
+    found = release.get("events", "--field-selector", "involvedObject.kind=Pod,reason=Started")
+    return {one["involvedObject"]["fieldPath"] for one in found if one["involvedObject"]["name"].startswith(pods)}
+
+
+_VERSION = """
+import sys
+from sqlalchemy import create_engine, text
+with create_engine(open("/run/armillary/databases/jupyterhub-url").read().strip()).begin() as connection:
+    if sys.argv[1:]:
+        connection.execute(text("UPDATE alembic_version SET version_num = :given"), {"given": sys.argv[1]})
+    print(connection.scalar(text("SELECT version_num FROM alembic_version")))
+"""
+
+
+def jupyterhub_version(release: Release, *given: str) -> str:
+    """Return the version that is written down for JupyterHub's tables, after writing another one if one is given."""
+    where = ("exec", "-n", release.namespace, f"deployment/{release.name}-controller", "--")
+    return release.cluster.kubectl(*where, "python", "-c", _VERSION, *given).strip()
 
 
 @pytest.mark.parametrize("part", ["hub", "controller"])

@@ -37,6 +37,7 @@ def odd() -> dict[str, Any]:
     values["users"] = {"networkPolicy": {"enabled": False}, "namespace": {"create": False, "name": "there"}}
     values["rbac"] = {"dynamicResourceAllocation": False}
     values["backup"] = {"schedule": "", "beforeUpgrade": False}
+    values.setdefault("database", {})["migrateBeforeUpgrade"] = False
     values["hub"] = {
         "extraConfig": {"00": "x = '''{{ .Values }}\n  yes: no'''", "zz": "y = 1"},
         "disruption": {"enabled": True},
@@ -229,12 +230,13 @@ def test_two_releases_share_nothing() -> None:
     assert not names("one", "x") & names("two", "y")
 
 
-def test_an_upgrade_begins_with_a_copy() -> None:
+def test_an_upgrade_begins_with_a_copy_and_then_the_tables() -> None:
     assert not [one for one in render(MINIMAL) if one["metadata"]["name"] == "a-before-upgrade"]
     job = find(render(MINIMAL, upgrade=True), "Job", "a-before-upgrade")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
     pod = job["spec"]["template"]["spec"]
-    assert pod["containers"][0]["args"][:3] == ["armillary", "backup", "create"]
+    assert [one["args"][:3] for one in pod["initContainers"]] == [["armillary", "backup", "create"]]
+    assert [one["args"] for one in pod["containers"]] == [["armillary", "db", "upgrade"]]
     # A Secret that this version of the chart is the first to make is not there yet.
     first_needed = {one["name"] for one in pod["volumes"] if "secret" in one and not one["secret"].get("optional")}
     assert first_needed == {"secrets", "databases"}
@@ -243,6 +245,20 @@ def test_an_upgrade_begins_with_a_copy() -> None:
     assert not [
         one for one in render(odd(), upgrade=True) if one["kind"] in ("Job", "CronJob", "PersistentVolumeClaim")
     ]
+
+
+@pytest.mark.parametrize(("copy", "migrate"), [(True, False), (False, True)], ids=["copy", "migrate"])
+def test_copy_and_tables_before_an_upgrade_can_each_be_turned_off(copy: bool, migrate: bool) -> None:
+    values = deepcopy(MINIMAL)
+    values["backup"] = {"beforeUpgrade": copy, "schedule": ""}
+    values["database"] = {"migrateBeforeUpgrade": migrate}
+    objects = render(values, upgrade=True)
+    pod = find(objects, "Job", "a-before-upgrade")["spec"]["template"]["spec"]
+    assert "initContainers" not in pod
+    assert [one["name"] for one in pod["containers"]] == ["backup" if copy else "migrate"]
+    claims = [one["metadata"]["name"] for one in objects if one["kind"] == "PersistentVolumeClaim"]
+    mounted = [one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
+    assert claims == mounted == (["a-backups"] if copy else [])
 
 
 @pytest.mark.parametrize(

@@ -205,10 +205,11 @@ def _made(folder: Path) -> Path:
 def _upgrade_to(one: Installation, revision: str) -> None:
     from alembic import command
 
-    from hub.db.upgrade import SCRIPTS, _config
+    from hub.db import steps
+    from hub.db.upgrade import SCRIPTS
 
     def work(connection: Any) -> None:
-        config = _config(SCRIPTS)
+        config = steps.config(SCRIPTS)
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -135,6 +136,47 @@ def test_names_that_have_no_address_are_named_with_their_setting() -> None:
     assert grades(parts.names(settings(public_url="http://localhost:8000"))) == [
         ("good", "every name in the settings has an address")
     ]
+
+
+def dns(monkeypatch: pytest.MonkeyPatch, zone: Mapping[str, tuple[str, ...]]) -> None:
+    """Let names have the addresses of this zone, whose `*.` stands for one label more, and no other name any."""
+    known = {**zone, "127.0.0.1": ("127.0.0.1",)}  # an address is its own
+
+    def look_up(host: str, port: None, *_: Any, **more: Any) -> list[tuple[Any, ...]]:
+        found = known.get(host) or known.get(f"*.{host.partition('.')[2]}")
+        if found is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "grade", "words"),
+    [
+        (("192.0.2.8", "192.0.2.7"), "good", "*.hub.example.org leads where hub.example.org leads"),
+        (None, "problem", "names of sessions below hub.example.org have no address"),
+        (("192.0.2.9",), "warning", "*.hub.example.org leads to 192.0.2.9, and hub.example.org to 192.0.2.7"),
+    ],
+    ids=["there", "missing", "elsewhere"],
+)
+def test_names_of_sessions_lead_where_the_site_is(
+    wildcard: tuple[str, ...] | None, grade: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"*.hub.example.org": wildcard} if wildcard else {}
+    dns(monkeypatch, {"hub.example.org": ("192.0.2.7",), **more})
+    [every, found] = parts.names(settings(public_url="https://hub.example.org/", user_subdomains=True))
+    assert (every.grade, found.grade) == ("good", grade)
+    assert words in found.text
+    assert bool(found.to_do) is (grade != "good")
+    assert len(list(parts.names(settings(public_url="https://hub.example.org/")))) == 1, "nobody asks for the others"
+
+
+def test_names_below_a_site_without_an_address_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    dns(monkeypatch, {"*.hub.example.org": ("192.0.2.7",)})
+    [found] = parts.names(settings(public_url="https://hub.example.org/", user_subdomains=True))
+    assert found.grade == "problem"
+    assert found.text.startswith("public_url: hub.example.org")
 
 
 def three(hub: str, service: str, proxy: str, kind: str = "traefik") -> Settings:
