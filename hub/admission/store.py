@@ -9,14 +9,13 @@ from decimal import Decimal
 from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from hub.admission.decide import Admitted, Queued, decide, queue, startable
-from hub.admission.memory import Memory
+from hub.admission.memory import Memory, Sight
 from hub.admission.standing import Asked, Bounds, Standing, Waiting
 from hub.admission.tickets import Ticket
 from hub.admission.view import View
-from hub.db.clock import Now
 from hub.db.transaction import read
 from hub.idle.limits import longest_s
 from hub.quotas import store as quotas_store
@@ -42,7 +41,6 @@ __all__ = ["Charged", "Rules", "Store"]
 
 T = TypeVar("T")
 
-_NOW = select(Now())
 _QUEUED = Field("queued")
 _ASKED_AT_ONCE = 200
 """Subjects in one statement; databases limit how many values it may carry."""
@@ -117,7 +115,11 @@ class Store:
 
     def availability(self, connection: Connection) -> Availability:
         """Return what is known of what is free."""
-        return self._view.of(connection, self._memory.look(connection).reservations)
+        return self._view.of(connection, self.look(connection))
+
+    def look(self, connection: Connection) -> Sight:
+        """Return what there is in this transaction, for `standing`."""
+        return self._memory.look(connection)
 
     def charged(self, connection: Connection, person: Person, asked: str) -> Charged:
         """Return the account that this person's request is charged to.
@@ -131,22 +133,26 @@ class Store:
         mine = quotas_store.load(connection, subjects)
         return Charged(account_for(person, mine, self.rules.quotas.accounts, asked or None), subjects, mine)
 
-    def standing(self, connection: Connection, *, charged: Charged = _NOBODY, without: str = "") -> Standing:
+    def standing(
+        self, connection: Connection, sight: Sight | None = None, *, charged: Charged = _NOBODY, without: str = ""
+    ) -> Standing:
         """Return how everything stands now.
 
         Parameters
         ----------
+        sight
+            What `look` has told in this transaction, if nothing has been written since.
         charged
             That of a request that has no ticket yet.
         without
             Leave out this ticket.
         """
-        now = float(connection.scalar(_NOW) or 0.0)
-        known = self._memory.look(connection)
+        sight = sight or self.look(connection)
+        now, known = sight.now, sight.known
         waiting = tuple(one for one in known.waiting.values() if one.id != without)
         return Standing(
             now=now,
-            availability=self._view.of(connection, known.reservations),
+            availability=self._view.of(connection, sight),
             tickets=waiting,
             ends=known.ends,
             granted_at=known.granted_at,

@@ -25,6 +25,7 @@ from spawner.reservation import Reservation
 
 __all__ = [
     "EndedAs",
+    "State",
     "Ticket",
     "adopt",
     "change",
