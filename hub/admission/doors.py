@@ -18,7 +18,7 @@ from hub.admission.memory import Sight
 from hub.admission.order import keeps_place
 from hub.admission.outcome import SEEN_TO_S, give_back
 from hub.admission.standing import Asked, Standing
-from hub.admission.store import Charged, Store
+from hub.admission.store import Store
 from hub.admission.tickets import Ticket
 from profiles.access import Person
 from spawner.refusal import Refusal
@@ -81,18 +81,18 @@ def begin(
     Refusal
         See `hub.admission.decide.decide`; nothing is written then.
     """
-    sight = store.look(connection)
+    sight = store.look(connection, person)
     if wanted.id in sight.known.held:
         return sight.known.held[wanted.id]
     mine = sight.known.held_for(wanted.user, wanted.server)
     for one in mine:
         if one.state == "granted" and same_request(one, wanted):
-            store.charged(connection, person, one.account)  # who queued for a group may have left it meanwhile
+            store.charged(sight, person, one.account)  # who queued for a group may have left it meanwhile
             begun = replace(one, state="begun", cpu_m=wanted.cpu_m, memory=wanted.memory)
             reservations.begin(connection, begun, expires_in_s=expires_in_s)
             return begun
-    charged = store.charged(connection, person, wanted.account)
-    asked = store.rules.asked(wanted, charged.account)
+    charged = store.charged(sight, person, wanted.account)
+    asked = store.rules.asked(wanted, charged)
     # What an earlier start of this server may still hold is about to end: it counts as held, but not against its owner.
     asked = replace(asked, replaces=mine[-1].id if mine else None)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
@@ -127,16 +127,16 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         being started.
     """
     wanted = wish.wanted
-    charged = store.charged(connection, wish.person, wanted.account)
-    asked = replace(store.rules.asked(wanted, charged.account), may_wait=wish.may_wait, replaces=wish.replaces)
-    sight = store.look(connection)
+    sight = store.look(connection, wish.person)
+    charged = store.charged(sight, wish.person, wanted.account)
+    asked = replace(store.rules.asked(wanted, charged), may_wait=wish.may_wait, replaces=wish.replaces)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and same_request(ticket, asked):
         if ticket.state == "starting":
             return Starts(ticket, new=False)
         return _still_waits(connection, store, ticket)
     if _without_what_was_granted(connection, sight, ticket, wish):
-        sight = store.look(connection)
+        sight = store.look(connection, wish.person)
     slot = sight.known.slots_taken < store.rules.queue.slots(store.rules.engine)
     asked, answer, standing = _decided(connection, store, sight, charged, asked, ticket, slot=slot)
     new = replace(_ticket(asked, wish.ticket_id, answer), notify=wish.notify, replaces=wish.replaces)
@@ -161,9 +161,10 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     Refusal
         As for a new request; the ticket stays as it was.
     """
-    charged = store.charged(connection, wish.person, wish.wanted.account)
-    asked = replace(store.rules.asked(wish.wanted, charged.account), replaces=ticket.replaces)
-    asked, answer, _ = _decided(connection, store, store.look(connection), charged, asked, ticket)
+    sight = store.look(connection, wish.person)
+    charged = store.charged(sight, wish.person, wish.wanted.account)
+    asked = replace(store.rules.asked(wish.wanted, charged), replaces=ticket.replaces)
+    asked, answer, _ = _decided(connection, store, sight, charged, asked, ticket)
     new = replace(_ticket(asked, ticket.id, answer), notify=wish.notify, replaces=ticket.replaces)
     stored = _stored(connection, ticket, asked, new)
     return Waits(stored, store.place(connection, stored))
@@ -210,7 +211,7 @@ def _decided(
     connection: Connection,
     store: Store,
     sight: Sight,
-    charged: Charged,
+    charged: str,
     asked: Asked,
     ticket: Ticket | None,
     *,

@@ -23,6 +23,7 @@ from hub.admission.tickets import Ticket
 from hub.db import journal
 from hub.db.journal import Entry
 from hub.idle import sessions
+from hub.quotas.model import Quotas
 from spawner.reservation import Reservation
 
 __all__ = ["Known", "Memory", "Sight"]
@@ -68,11 +69,14 @@ class Known:
 
 
 class Sight(NamedTuple):
-    """All that was seen in one transaction: when, what is published, what is held and who waits."""
+    """All that was seen in one transaction: when, what is published, what is held and who waits; and the limits of
+    these subjects."""
 
     now: float
     published: Published
     known: Known
+    subjects: frozenset[str] = frozenset()
+    quotas: Quotas = Quotas()
 
 
 class Memory:
@@ -82,16 +86,17 @@ class Memory:
         self._lock = threading.Lock()
         self._known: Known | None = None
 
-    def look(self, connection: Connection) -> Sight:
-        """Return what there is in this transaction."""
+    def look(self, connection: Connection, subjects: Collection[str] = ()) -> Sight:
+        """Return what there is in this transaction, with the limits of these subjects."""
         known = self._known  # replaced as a whole, never changed
-        now, published, entries = glance(connection, known.entry if known is not None else None)
-        if known is not None and entries is not None and not entries:
-            return Sight(now, published, known)
-        fresh = _everything(connection) if known is None or entries is None else _changed(connection, known, entries)
+        now, published, entries, quotas = glance(connection, known.entry if known is not None else None, subjects)
+        if known is None or entries is None:
+            known = _everything(connection)
+        elif entries:
+            known = _changed(connection, known, entries)
         with self._lock:
-            self._known = fresh
-        return Sight(now, published, fresh)
+            self._known = known
+        return Sight(now, published, known, frozenset(subjects), quotas)
 
 
 def _everything(connection: Connection) -> Known:

@@ -68,14 +68,14 @@ class View:
         return Availability(seen.snapshot, fresh, as_of, held, by_hand)
 
     def _look(self, connection: Connection, sight: Sight) -> _Seen | None:
-        now, (sequence, published_at, _), _ = sight
+        sequence, published_at, _ = sight.published
         if not sequence:
             return None
         with self._lock:
             if self._seen is None or (self._seen.sequence, self._seen.published_at) != (sequence, published_at):
                 # Reading the document takes longer than all the rest: once for each that is published.
                 document = str(connection.scalar(_DOCUMENT))
-                good_for = self._stale_after_s - max(0.0, now - published_at)
+                good_for = self._stale_after_s - max(0.0, sight.now - published_at)
                 self._seen = _Seen(sequence, published_at, _parsed(document), self._clock() + good_for)
             return self._seen
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select
 
 from hub.db.tables import journal as table
 
-__all__ = ["COLUMNS", "MOST", "Entry", "after", "newest", "trim"]
+__all__ = ["MOST", "Entry", "after", "newest", "trim"]
 
 MOST = 1000
 """When so many have changed it is as quick to read everything."""
@@ -36,10 +36,8 @@ class Entry(NamedTuple):
     gone: bool
 
 
-COLUMNS = (table.c.number, table.c.mark, table.c.subject, table.c.id, table.c.gone)
-"""Those of an entry, in its order."""
-
-_NEWEST = select(*COLUMNS).order_by(table.c.number.desc()).limit(1)
+_COLUMNS = (table.c.number, table.c.mark, table.c.subject, table.c.id, table.c.gone)
+_NEWEST = select(*_COLUMNS).order_by(table.c.number.desc()).limit(1)
 
 
 def newest(connection: Connection) -> Entry | None:
