@@ -150,8 +150,7 @@ def cards_of(
         narrow = not nodes_may_appear
         return _ClusterCards(key, "unlimited", nothing, standing, catalogue, narrow)
     free = availability.free(key).free or 0
-    held = [one for one in availability.reservations if one.accelerator == key]
-    timeline = Timeline(standing.now, free, _releases(standing, held), _most(count))
+    timeline = Timeline(standing.now, free, _releases(standing, availability.of(key)), _most(count))
     return _ClusterCards(key, "counted", timeline, standing, catalogue, True)
 
 

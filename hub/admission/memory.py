@@ -24,6 +24,7 @@ from hub.db import journal
 from hub.db.journal import Entry
 from hub.idle import sessions
 from hub.quotas.model import Quotas
+from spawner.capacity.holds import Holds
 from spawner.reservation import Reservation
 
 __all__ = ["Known", "Memory", "Sight"]
@@ -48,9 +49,9 @@ class Known:
     holders: Holders = field(default_factory=Holders)
 
     @cached_property
-    def reservations(self) -> tuple[Reservation, ...]:
+    def reservations(self) -> Holds:
         """All that is held, the oldest first."""
-        return tuple(self.held.values())
+        return Holds.known(self.held.values(), self.held, self.holders.by_kind)
 
     def ticket_of(self, user: str, server: str) -> Ticket | None:
         """Return the ticket of this server that has not ended."""

@@ -67,7 +67,7 @@ def same(connection: Connection, memory: Memory) -> Known:
 def _names(holders: Holders) -> list[dict[str, set[str]]]:
     return [
         {who: {one.id for one in theirs} for who, theirs in found.items()}
-        for found in (holders.by_user, holders.by_account)
+        for found in (holders.by_user, holders.by_account, holders.by_kind)
     ]
 
 
