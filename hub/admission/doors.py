@@ -114,7 +114,7 @@ def begin(
         tickets.put_back(connection, ticket.id, ticket.spawn_id or "", said=answer.why, wait_s=0.0)
         return Waits(ticket, answer)
     new = replace(_ticket(asked, ticket_id, answer), replaces=None)
-    return Waits(_stored(connection, ticket, asked, new), answer)
+    return Waits(_stored(connection, sight, ticket, asked, new), answer)
 
 
 def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
@@ -148,9 +148,9 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         held = replace(answer.reservation, ticket=new.id)
         _hold(connection, store, held, store.rules.queue.reservation_s, standing.now)
         starting = replace(new, state="starting", spawn_id=held.id)
-        return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S), new=True)
+        return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S, after=sight.moment), new=True)
     queued = answer if isinstance(answer, Queued) else None
-    return Waits(_stored(connection, ticket, asked, new), queued)
+    return Waits(_stored(connection, sight, ticket, asked, new), queued)
 
 
 def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> Waits:
@@ -166,7 +166,7 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     asked = replace(store.rules.asked(wish.wanted, charged), replaces=ticket.replaces)
     asked, answer, _ = _decided(connection, store, sight, charged, asked, ticket)
     new = replace(_ticket(asked, ticket.id, answer), notify=wish.notify, replaces=ticket.replaces)
-    stored = _stored(connection, ticket, asked, new)
+    stored = _stored(connection, sight, ticket, asked, new)
     return Waits(stored, store.place(connection, stored))
 
 
@@ -234,12 +234,12 @@ def _still_waits(connection: Connection, store: Store, ticket: Ticket) -> Waits:
     return Waits(ticket, store.place(connection, ticket))
 
 
-def _stored(connection: Connection, ticket: Ticket | None, asked: Asked, new: Ticket) -> Ticket:
+def _stored(connection: Connection, sight: Sight, ticket: Ticket | None, asked: Asked, new: Ticket) -> Ticket:
     if ticket is not None and ticket.state == "waiting":
         return tickets.change(connection, replace(new, id=ticket.id), keeps_place=keeps_place(ticket, asked))
     if ticket is not None:
         tickets.end(connection, ticket.id, "left", _INSTEAD)
-    return tickets.insert(connection, new)
+    return tickets.insert(connection, new, after=sight.moment)
 
 
 def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s: float, now: float) -> None:

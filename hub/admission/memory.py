@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from hub.admission import reservations, tickets
 from hub.admission.glance import Published, glance
 from hub.admission.standing import Holders
-from hub.admission.tickets import Ticket
+from hub.admission.tickets import Moment, Ticket
 from hub.db import journal
 from hub.db.journal import Entry
 from hub.idle import sessions
@@ -63,6 +63,11 @@ class Known:
         held = [one for one in self.holders.by_user.get(user, ()) if one.server == server]
         return sorted(held, key=lambda one: (self.granted_at[one.id], one.id))
 
+    @cached_property
+    def last_rank(self) -> float | None:
+        """The highest rank of those who wait; None: nobody does."""
+        return max((one.rank for one in self.waiting.values()), default=None)
+
     @property
     def slots_taken(self) -> int:
         """How many start slots are taken, as `hub.admission.tickets.number_starting` counts them."""
@@ -79,6 +84,11 @@ class Sight(NamedTuple):
     subjects: frozenset[str] = frozenset()
     quotas: Quotas = Quotas()
 
+    @property
+    def moment(self) -> Moment:
+        """After whom a new ticket comes."""
+        return Moment(self.now, self.known.last_rank)
+
 
 class Memory:
     """Of one process, for several threads."""
@@ -92,12 +102,15 @@ class Memory:
         known = self._known  # replaced as a whole, never changed
         now, published, entries, quotas = glance(connection, known.entry if known is not None else None, subjects)
         if known is None or entries is None:
-            known = _everything(connection)
+            known = self._remember(_everything(connection))
         elif entries:
-            known = _changed(connection, known, entries)
+            known = self._remember(_changed(connection, known, entries))
+        return Sight(now, published, known, frozenset(subjects), quotas)
+
+    def _remember(self, known: Known) -> Known:
         with self._lock:
             self._known = known
-        return Sight(now, published, known, frozenset(subjects), quotas)
+        return known
 
 
 def _everything(connection: Connection) -> Known:

@@ -51,6 +51,8 @@ def same(connection: Connection, memory: Memory) -> Known:
     assert known.granted_at == {row.id: row.reserved_at for row in rows}
     assert tuple(known.waiting.values()) == tickets.waiting(connection)
     assert tuple(known.starting.values()) == tickets.starting(connection)
+    ranks = [one.rank for one in tickets.waiting(connection)]
+    assert known.last_rank == max(ranks, default=None)
     assert known.slots_taken == tickets.number_starting(connection)
     for one in (*known.waiting.values(), *known.starting.values()):
         assert known.ticket_of(one.user, one.server) == tickets.of_server(connection, one.user, one.server)
