@@ -111,8 +111,7 @@ class _ClusterCards(Cards):
         taken = Reservation(
             wanted.id, wanted.user, wanted.server, wanted.profile, self.key, wanted.count, wanted.cpu_m, wanted.memory
         )
-        held = (*self._availability.reservations, taken)
-        self._availability = replace(self._availability, reservations=held)
+        self._availability = replace(self._availability, reservations=self._availability.holds.plus(taken))
         self._room = room(self._availability, self.key)
 
 
@@ -150,8 +149,7 @@ def cards_of(
         narrow = not nodes_may_appear
         return _ClusterCards(key, "unlimited", nothing, standing, catalogue, narrow)
     free = availability.free(key).free or 0
-    held = [one for one in availability.reservations if one.accelerator == key]
-    timeline = Timeline(standing.now, free, _releases(standing, held), _most(count))
+    timeline = Timeline(standing.now, free, _releases(standing, availability.of(key)), _most(count))
     return _ClusterCards(key, "counted", timeline, standing, catalogue, True)
 
 

@@ -14,10 +14,11 @@ from sqlalchemy import Connection
 
 from hub.admission import reservations, tickets
 from hub.admission.decide import Admitted, Queued, limited, refuse_without_slot
+from hub.admission.memory import Sight
 from hub.admission.order import keeps_place
 from hub.admission.outcome import SEEN_TO_S, give_back
 from hub.admission.standing import Asked, Standing
-from hub.admission.store import Charged, Store
+from hub.admission.store import Store
 from hub.admission.tickets import Ticket
 from profiles.access import Person
 from spawner.refusal import Refusal
@@ -80,24 +81,24 @@ def begin(
     Refusal
         See `hub.admission.decide.decide`; nothing is written then.
     """
-    held = reservations.find(connection, wanted.id)
-    if held is not None:
-        return held
-    mine = reservations.of_server(connection, wanted.user, wanted.server)
+    sight = store.look(connection, person)
+    if wanted.id in sight.known.held:
+        return sight.known.held[wanted.id]
+    mine = sight.known.held_for(wanted.user, wanted.server)
     for one in mine:
         if one.state == "granted" and same_request(one, wanted):
-            store.charged(connection, person, one.account)  # who queued for a group may have left it meanwhile
+            store.charged(sight, person, one.account)  # who queued for a group may have left it meanwhile
             begun = replace(one, state="begun", cpu_m=wanted.cpu_m, memory=wanted.memory)
             reservations.begin(connection, begun, expires_in_s=expires_in_s)
             return begun
-    charged = store.charged(connection, person, wanted.account)
-    asked = store.rules.asked(wanted, charged.account)
+    charged = store.charged(sight, person, wanted.account)
+    asked = store.rules.asked(wanted, charged)
     # What an earlier start of this server may still hold is about to end: it counts as held, but not against its owner.
     asked = replace(asked, replaces=mine[-1].id if mine else None)
-    ticket = tickets.of_server(connection, wanted.user, wanted.server)
+    ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and ticket.state == "waiting" and same_request(ticket, asked):
         return _still_waits(connection, store, ticket)
-    asked, answer, standing = _decided(connection, store, charged, asked, ticket)
+    asked, answer, standing = _decided(connection, store, sight, charged, asked, ticket)
     for one in mine:
         give_back(connection, one.id, "changed")
     ours = ticket is not None and ticket.state == "starting" and same_request(ticket, asked)
@@ -113,7 +114,7 @@ def begin(
         tickets.put_back(connection, ticket.id, ticket.spawn_id or "", said=answer.why, wait_s=0.0)
         return Waits(ticket, answer)
     new = replace(_ticket(asked, ticket_id, answer), replaces=None)
-    return Waits(_stored(connection, ticket, asked, new), answer)
+    return Waits(_stored(connection, sight, ticket, asked, new), answer)
 
 
 def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
@@ -126,16 +127,18 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         being started.
     """
     wanted = wish.wanted
-    charged = store.charged(connection, wish.person, wanted.account)
-    asked = replace(store.rules.asked(wanted, charged.account), may_wait=wish.may_wait, replaces=wish.replaces)
-    ticket = tickets.of_server(connection, wanted.user, wanted.server)
+    sight = store.look(connection, wish.person)
+    charged = store.charged(sight, wish.person, wanted.account)
+    asked = replace(store.rules.asked(wanted, charged), may_wait=wish.may_wait, replaces=wish.replaces)
+    ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and same_request(ticket, asked):
         if ticket.state == "starting":
             return Starts(ticket, new=False)
         return _still_waits(connection, store, ticket)
-    _refuse_what_runs(connection, ticket, wish)
-    slot = _slot_free(connection, store)
-    asked, answer, standing = _decided(connection, store, charged, asked, ticket, slot=slot)
+    if _without_what_was_granted(connection, sight, ticket, wish):
+        sight = store.look(connection, wish.person)
+    slot = sight.known.slots_taken < store.rules.queue.slots(store.rules.engine)
+    asked, answer, standing = _decided(connection, store, sight, charged, asked, ticket, slot=slot)
     new = replace(_ticket(asked, wish.ticket_id, answer), notify=wish.notify, replaces=wish.replaces)
     if isinstance(answer, Admitted) and not slot:
         refuse_without_slot(asked, standing)
@@ -145,9 +148,9 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         held = replace(answer.reservation, ticket=new.id)
         _hold(connection, store, held, store.rules.queue.reservation_s, standing.now)
         starting = replace(new, state="starting", spawn_id=held.id)
-        return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S), new=True)
+        return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S, after=sight.moment), new=True)
     queued = answer if isinstance(answer, Queued) else None
-    return Waits(_stored(connection, ticket, asked, new), queued)
+    return Waits(_stored(connection, sight, ticket, asked, new), queued)
 
 
 def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> Waits:
@@ -158,11 +161,12 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     Refusal
         As for a new request; the ticket stays as it was.
     """
-    charged = store.charged(connection, wish.person, wish.wanted.account)
-    asked = replace(store.rules.asked(wish.wanted, charged.account), replaces=ticket.replaces)
-    asked, answer, _ = _decided(connection, store, charged, asked, ticket)
+    sight = store.look(connection, wish.person)
+    charged = store.charged(sight, wish.person, wish.wanted.account)
+    asked = replace(store.rules.asked(wish.wanted, charged), replaces=ticket.replaces)
+    asked, answer, _ = _decided(connection, store, sight, charged, asked, ticket)
     new = replace(_ticket(asked, ticket.id, answer), notify=wish.notify, replaces=ticket.replaces)
-    stored = _stored(connection, ticket, asked, new)
+    stored = _stored(connection, sight, ticket, asked, new)
     return Waits(stored, store.place(connection, stored))
 
 
@@ -181,10 +185,11 @@ def _charges_the_same(one: Any, other: Any) -> bool:
     return not one.account or not other.account or one.account == other.account
 
 
-def _refuse_what_runs(connection: Connection, ticket: Ticket | None, wish: Wish) -> None:
-    """Refuse a request for a server that runs or starts, unless it is to be switched."""
+def _without_what_was_granted(connection: Connection, sight: Sight, ticket: Ticket | None, wish: Wish) -> bool:
+    """Refuse a request for a server that runs or starts, unless it is to be switched. Give back what was granted for it
+    before; return whether anything was."""
     server = wish.wanted.server
-    held = reservations.of_server(connection, wish.wanted.user, server)
+    held = sight.known.held_for(wish.wanted.user, server)
     if ticket is not None and ticket.state == "starting":
         busy = True
     else:
@@ -199,17 +204,25 @@ def _refuse_what_runs(connection: Connection, ticket: Ticket | None, wish: Wish)
         )
     for one in held:
         give_back(connection, one.id, "changed")
+    return bool(held)
 
 
 def _decided(
-    connection: Connection, store: Store, charged: Charged, asked: Asked, ticket: Ticket | None, *, slot: bool = True
+    connection: Connection,
+    store: Store,
+    sight: Sight,
+    charged: str,
+    asked: Asked,
+    ticket: Ticket | None,
+    *,
+    slot: bool = True,
 ) -> tuple[Asked, Admitted | Queued, Standing]:
     """Decide about something new; a ticket for the same server is what it takes the place of.
 
     Return it with the time that limits leave it, the answer, and on what that was made. Where it would keep the
     ticket's place it is decided there, and nobody who asked in between is passed by it.
     """
-    standing = store.standing(connection, charged=charged, without=ticket.id if ticket is not None else "")
+    standing = store.standing(connection, sight, charged=charged, without=ticket.id if ticket is not None else "")
     asked = limited(asked, standing)
     if ticket is not None and keeps_place(ticket, asked):
         asked = replace(asked, rank=ticket.rank, priority=ticket.priority)
@@ -221,21 +234,17 @@ def _still_waits(connection: Connection, store: Store, ticket: Ticket) -> Waits:
     return Waits(ticket, store.place(connection, ticket))
 
 
-def _stored(connection: Connection, ticket: Ticket | None, asked: Asked, new: Ticket) -> Ticket:
+def _stored(connection: Connection, sight: Sight, ticket: Ticket | None, asked: Asked, new: Ticket) -> Ticket:
     if ticket is not None and ticket.state == "waiting":
         return tickets.change(connection, replace(new, id=ticket.id), keeps_place=keeps_place(ticket, asked))
     if ticket is not None:
         tickets.end(connection, ticket.id, "left", _INSTEAD)
-    return tickets.insert(connection, new)
+    return tickets.insert(connection, new, after=sight.moment)
 
 
 def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s: float, now: float) -> None:
     image = store.rules.image_of(held)
     reservations.insert(connection, held, expires_in_s=expires_in_s, image=image, now=now)
-
-
-def _slot_free(connection: Connection, store: Store) -> bool:
-    return tickets.number_starting(connection) < store.rules.queue.slots(store.rules.engine)
 
 
 def _ticket(asked: Asked, ticket_id: str, answer: Admitted | Queued) -> Ticket:

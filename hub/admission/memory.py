@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from hub.admission import reservations, tickets
+from hub.admission.glance import Published, glance
 from hub.admission.standing import Holders
-from hub.admission.tickets import Ticket
+from hub.admission.tickets import Moment, Ticket
 from hub.db import journal
 from hub.db.journal import Entry
 from hub.idle import sessions
+from hub.quotas.model import Quotas
+from spawner.capacity.holds import Holds
 from spawner.reservation import Reservation
 
-__all__ = ["Known", "Memory"]
+__all__ = ["Known", "Memory", "Sight"]
 
 
 @dataclass(frozen=True)
@@ -30,21 +35,59 @@ class Known:
     """All that is held, all who wait and when sessions end, as of one entry of the journal; None: as of none.
 
     `held` are the reservations, the oldest first, and `granted_at` says since when; `waiting` those first who have the
-    highest priority and the lowest rank; `ends` is as `hub.idle.sessions.ends` tells. All are by id. `holders` are
-    those of `held`, and `reservations` is all of it, the oldest first.
+    highest priority and the lowest rank, and `starting` the other tickets that have not ended; `ends` is as
+    `hub.idle.sessions.ends` tells. All are by id. `holders` are those of `held`, and `reservations` is all of it, the
+    oldest first.
     """
 
     entry: Entry | None = None
     held: Mapping[str, Reservation] = field(default_factory=dict)
     granted_at: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, Ticket] = field(default_factory=dict)
+    starting: Mapping[str, Ticket] = field(default_factory=dict)
     ends: Mapping[str, float] = field(default_factory=dict)
     holders: Holders = field(default_factory=Holders)
 
     @cached_property
-    def reservations(self) -> tuple[Reservation, ...]:
+    def reservations(self) -> Holds:
         """All that is held, the oldest first."""
-        return tuple(self.held.values())
+        return Holds.known(self.held.values(), self.held, self.holders.by_kind)
+
+    def ticket_of(self, user: str, server: str) -> Ticket | None:
+        """Return the ticket of this server that has not ended."""
+        tickets = chain(self.starting.values(), self.waiting.values())
+        return next((one for one in tickets if one.user == user and one.server == server), None)
+
+    def held_for(self, user: str, server: str) -> list[Reservation]:
+        """Return what is held for this server, the oldest first."""
+        held = [one for one in self.holders.by_user.get(user, ()) if one.server == server]
+        return sorted(held, key=lambda one: (self.granted_at[one.id], one.id))
+
+    @cached_property
+    def last_rank(self) -> float | None:
+        """The highest rank of those who wait; None: nobody does."""
+        return max((one.rank for one in self.waiting.values()), default=None)
+
+    @property
+    def slots_taken(self) -> int:
+        """How many start slots are taken, as `hub.admission.tickets.number_starting` counts them."""
+        return sum(one.replaces is None or one.replaces not in self.held for one in self.starting.values())
+
+
+class Sight(NamedTuple):
+    """All that was seen in one transaction: when, what is published, what is held and who waits; and the limits of
+    these subjects."""
+
+    now: float
+    published: Published
+    known: Known
+    subjects: frozenset[str] = frozenset()
+    quotas: Quotas = Quotas()
+
+    @property
+    def moment(self) -> Moment:
+        """After whom a new ticket comes."""
+        return Moment(self.now, self.known.last_rank)
 
 
 class Memory:
@@ -54,29 +97,32 @@ class Memory:
         self._lock = threading.Lock()
         self._known: Known | None = None
 
-    def look(self, connection: Connection) -> Known:
-        """Return what there is in this transaction."""
+    def look(self, connection: Connection, subjects: Collection[str] = ()) -> Sight:
+        """Return what there is in this transaction, with the limits of these subjects."""
         known = self._known  # replaced as a whole, never changed
-        entries = journal.after(connection, known.entry) if known is not None and known.entry is not None else None
+        now, published, entries, quotas = glance(connection, known.entry if known is not None else None, subjects)
         if known is None or entries is None:
-            now = _everything(connection)
+            known = self._remember(_everything(connection))
         elif entries:
-            now = _changed(connection, known, entries)
-        else:
-            return known
+            known = self._remember(_changed(connection, known, entries))
+        return Sight(now, published, known, frozenset(subjects), quotas)
+
+    def _remember(self, known: Known) -> Known:
         with self._lock:
-            self._known = now
-        return now
+            self._known = known
+        return known
 
 
 def _everything(connection: Connection) -> Known:
     held, granted_at = _by_age(reservations.granted(connection))
-    waiting = {one.id: one for one in tickets.waiting(connection)}
+    open_ones = tickets.open_ones(connection)
+    waiting = {one.id: one for one in open_ones if one.state == "waiting"}
+    starting = {one.id: one for one in open_ones if one.state == "starting"}
     ends = sessions.ends(connection)
-    return Known(journal.newest(connection), held, granted_at, waiting, ends, Holders.of(held.values()))
+    return Known(journal.newest(connection), held, granted_at, waiting, starting, ends, Holders.of(held.values()))
 
 
-def _changed(connection: Connection, known: Known, entries: list[Entry]) -> Known:
+def _changed(connection: Connection, known: Known, entries: Sequence[Entry]) -> Known:
     last = {(entry.subject, entry.id): entry.gone for entry in entries}
     named: defaultdict[str, set[str]] = defaultdict(set)
     there: defaultdict[str, set[str]] = defaultdict(set)
@@ -84,20 +130,32 @@ def _changed(connection: Connection, known: Known, entries: list[Entry]) -> Know
         named[subject].add(id)
         if not gone:
             there[subject].add(id)
-    held, granted_at, waiting, ends, holders = known.held, known.granted_at, known.waiting, known.ends, known.holders
+    held, granted_at, ends, holders = known.held, known.granted_at, known.ends, known.holders
+    waiting, starting = known.waiting, known.starting
     if "reservations" in named:
         fresh = reservations.granted(connection, there["reservations"])
         before = [held[id] for id in named["reservations"] if id in held]
         holders = holders.changed(before, [one for _, one in fresh.values()])
         held, granted_at = _with(held, granted_at, named["reservations"], fresh)
     if "tickets" in named:
-        kept = [one for id, one in waiting.items() if id not in named["tickets"]]
-        new = [one for one in tickets.of_ids(connection, there["tickets"]) if one.state == "waiting"]
-        waiting = {one.id: one for one in (sorted([*kept, *new], key=_place) if new else kept)}
+        changed = tickets.of_ids(connection, there["tickets"])
+        waiting = _of_state("waiting", waiting, named["tickets"], changed)
+        starting = _of_state("starting", starting, named["tickets"], changed)
     if "sessions" in named:
         kept_ends = {id: end for id, end in ends.items() if id not in named["sessions"]}
         ends = {**kept_ends, **sessions.ends(connection, there["sessions"])}
-    return Known(entries[-1], held, granted_at, waiting, ends, holders)
+    return Known(entries[-1], held, granted_at, waiting, starting, ends, holders)
+
+
+def _of_state(
+    state: tickets.State, known: Mapping[str, Ticket], named: Collection[str], changed: Collection[Ticket]
+) -> Mapping[str, Ticket]:
+    """Return the tickets in this state: those that were, without the named ones, and those that are now."""
+    new = [one for one in changed if one.state == state]
+    if not new and known.keys().isdisjoint(named):
+        return known
+    kept = [one for id, one in known.items() if id not in named]
+    return {one.id: one for one in (sorted([*kept, *new], key=_place) if new else kept)}
 
 
 _Granted = Mapping[str, tuple[float, Reservation]]

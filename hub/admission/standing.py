@@ -152,10 +152,11 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Holders:
-    """Who holds what, by person and by the account that is charged."""
+    """Who holds what, by person, by the account that is charged, and by accelerator ("": none)."""
 
     by_user: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
     by_account: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
+    by_kind: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, held: Iterable[Reservation]) -> Holders:
@@ -168,6 +169,7 @@ class Holders:
         return Holders(
             _changed(self.by_user, gone, new, lambda one: one.user),
             _changed(self.by_account, gone, new, lambda one: one.account),
+            _changed(self.by_kind, gone, new, lambda one: one.accelerator or ""),
         )
 
 

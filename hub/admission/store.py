@@ -7,16 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from hub.admission.decide import Admitted, Queued, decide, queue, startable
-from hub.admission.memory import Memory
+from hub.admission.memory import Memory, Sight
 from hub.admission.standing import Asked, Bounds, Standing, Waiting
 from hub.admission.tickets import Ticket
 from hub.admission.view import View
-from hub.db.clock import Now
 from hub.db.transaction import read
 from hub.idle.limits import longest_s
 from hub.quotas import store as quotas_store
@@ -38,11 +37,10 @@ from spawner.capacity.grant import grant
 from spawner.occupied import share_of
 from spawner.reservation import Reservation
 
-__all__ = ["Charged", "Rules", "Store"]
+__all__ = ["Rules", "Store"]
 
 T = TypeVar("T")
 
-_NOW = select(Now())
 _QUEUED = Field("queued")
 _ASKED_AT_ONCE = 200
 """Subjects in one statement; databases limit how many values it may carry."""
@@ -90,17 +88,6 @@ class Rules:
         return str(known.reference or "") if known is not None else ""
 
 
-class Charged(NamedTuple):
-    """The account that a request is charged to, and the limits of these subjects, by which that was found."""
-
-    account: str = ""
-    subjects: frozenset[str] = frozenset()
-    quotas: Quotas = Quotas()
-
-
-_NOBODY = Charged()
-
-
 class Store:
     """Reads standings and decides; for several threads. Its functions are for a transaction of the caller's.
 
@@ -117,41 +104,52 @@ class Store:
 
     def availability(self, connection: Connection) -> Availability:
         """Return what is known of what is free."""
-        return self._view.of(connection, self._memory.look(connection).reservations)
+        return self._view.of(connection, self.look(connection))
 
-    def charged(self, connection: Connection, person: Person, asked: str) -> Charged:
+    def look(self, connection: Connection, person: Person | None = None) -> Sight:
+        """Return what there is in this transaction, with the limits that can matter to this person."""
+        return self._memory.look(connection, subjects_of(person.name, person.groups) if person is not None else ())
+
+    def charged(self, sight: Sight, person: Person, asked: str) -> str:
         """Return the account that this person's request is charged to.
+
+        Parameters
+        ----------
+        sight
+            What was seen with their limits.
 
         Raises
         ------
         Refusal
             `account`: they may not charge that one.
         """
-        subjects = frozenset(subjects_of(person.name, person.groups))
-        mine = quotas_store.load(connection, subjects)
-        return Charged(account_for(person, mine, self.rules.quotas.accounts, asked or None), subjects, mine)
+        return account_for(person, sight.quotas, self.rules.quotas.accounts, asked or None)
 
-    def standing(self, connection: Connection, *, charged: Charged = _NOBODY, without: str = "") -> Standing:
+    def standing(
+        self, connection: Connection, sight: Sight | None = None, *, charged: str = "", without: str = ""
+    ) -> Standing:
         """Return how everything stands now.
 
         Parameters
         ----------
+        sight
+            What `look` has told in this transaction, if nothing has been written since.
         charged
-            That of a request that has no ticket yet.
+            The account of a request that has no ticket yet.
         without
             Leave out this ticket.
         """
-        now = float(connection.scalar(_NOW) or 0.0)
-        known = self._memory.look(connection)
+        sight = sight or self.look(connection)
+        now, known = sight.now, sight.known
         waiting = tuple(one for one in known.waiting.values() if one.id != without)
         return Standing(
             now=now,
-            availability=self._view.of(connection, known.reservations),
+            availability=self._view.of(connection, sight),
             tickets=waiting,
             ends=known.ends,
             granted_at=known.granted_at,
-            bounds=_BoundsOf(connection, self.rules, waiting, now, charged),
-            fair=_FairOf(connection, self.rules, {one.account for one in waiting} | ({charged.account} - {""})),
+            bounds=_BoundsOf(connection, self.rules, waiting, sight),
+            fair=_FairOf(connection, self.rules, {one.account for one in waiting} | ({charged} - {""})),
             weights=self.rules.quotas.weights,
             holders=known.holders,
             titles=self.rules.titles,
@@ -220,14 +218,11 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
     What is looked up after the transaction (the place of a new ticket) is read in one of its own.
     """
 
-    def __init__(
-        self, connection: Connection, rules: Rules, waiting: Sequence[Ticket], now: float, charged: Charged
-    ) -> None:
+    def __init__(self, connection: Connection, rules: Rules, waiting: Sequence[Ticket], sight: Sight) -> None:
         self._connection = connection
         self._rules = rules
         self._waiting = waiting
-        self._now = now
-        self._charged = charged
+        self._sight = sight
         self._found: dict[tuple[str, str], Bounds] = {}
 
     def __getitem__(self, key: tuple[str, str]) -> Bounds:
@@ -248,8 +243,8 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
 
     def _look_up(self, keys: Sequence[tuple[str, str]]) -> None:
         needed = {subject for user, account in keys for subject in subjects_of(user, _groups(account))}
-        if needed <= self._charged.subjects:
-            quotas = self._charged.quotas
+        if needed <= self._sight.subjects:
+            quotas = self._sight.quotas
         else:
             quotas = _read(self._connection, lambda connection: quotas_store.load(connection, needed))
         limits = {key: (self._own(quotas, *key), shared_limits(quotas, key[1])) for key in keys}
@@ -277,7 +272,8 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
             some = names[start : start + _ASKED_AT_ONCE]
             asked = sorted({window for name in some for window in windows[name]})
             used = _read(
-                self._connection, partial(sums.used_by_each, subjects=some, windows=asked, zone=zone, now=self._now)
+                self._connection,
+                partial(sums.used_by_each, subjects=some, windows=asked, zone=zone, now=self._sight.now),
             )
             found.update({name: {**one} for name, one in used.items()})
         return found

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, select
 from sqlalchemy import delete as delete_from
@@ -25,6 +25,8 @@ from spawner.reservation import Reservation
 
 __all__ = [
     "EndedAs",
+    "Moment",
+    "State",
     "Ticket",
     "adopt",
     "change",
@@ -146,46 +148,56 @@ def of_ids(connection: Connection, ids: Collection[str]) -> tuple[Ticket, ...]:
     return tuple(ticket for batch in batches for ticket in _of(connection, table.c.id.in_(batch)))
 
 
-def insert(connection: Connection, ticket: Ticket, *, seen_to_s: float = 0.0) -> Ticket:
+def insert(connection: Connection, ticket: Ticket, *, seen_to_s: float = 0.0, after: Moment | None = None) -> Ticket:
     """Store a new ticket and return it with its moments; its rank is the moment of asking, behind all that wait.
 
     Parameters
     ----------
     seen_to_s
         For one that is starting already: for how long whoever stores it sees to it.
+    after
+        The present moment, where the caller has asked for it in this transaction; None: it is read here.
     """
-    values = {
-        **_request_of(ticket),
-        "id": ticket.id,
-        "user_name": ticket.user,
-        "server": ticket.server,
-        "priority": ticket.priority,
-        "state": ticket.state,
-        "spawn_id": ticket.spawn_id,
-        "attempts": 0,
-        "needs_login": False,
-        "replaces": ticket.replaces,
-        "notify": ticket.notify,
-        "said": ticket.said,
-        "seen_to_s": seen_to_s,
-    }
-    return _ticket(connection.execute(_INSERT, values).one())
+    now, last = after or _moment(connection)
+    options = json.dumps(dict(ticket.options))
+    stored = replace(
+        ticket,
+        options=json.loads(options),
+        rank=now if last is None or last < now else last + _NEXT,
+        attempts=0,
+        not_before=now + seen_to_s,
+        needs_login=False,
+        asked_at=now,
+        changed_at=now,
+    )
+    columns = {**vars(stored), "user_name": stored.user, "options": options}
+    del columns["user"]
+    connection.execute(_INSERT, columns)
+    return stored
+
+
+class Moment(NamedTuple):
+    """Now, by the database's clock, and the highest rank of those who wait; None: nobody does."""
+
+    now: float
+    last_rank: float | None
+
+
+def _moment(connection: Connection) -> Moment:
+    row = connection.execute(_MOMENT).one()
+    return Moment(row[0], row[1])
 
 
 def _last_rank() -> ColumnElement[float]:
     """The present moment; where the clock was set back, just behind the last that waits, so that nobody is passed."""
-    others = table.alias()
-    last = select(func.max(others.c.rank)).where(others.c.state == "waiting").scalar_subquery()
-    return case((last >= Now(), last + 0.001), else_=Now())
+    return case((_last >= Now(), _last + _NEXT), else_=Now())
 
 
-_AT_ONCE = {"rank": _last_rank(), "not_before": Now() + bindparam("seen_to_s"), "asked_at": Now(), "changed_at": Now()}
-_GIVEN: dict[str, Any] = {
-    column.name: bindparam(column.name)
-    for column in table.columns
-    if column.name not in (*_AT_ONCE, "ended_at", "ended_as")
-}
-_INSERT = insert_into(table).values(**_GIVEN, **_AT_ONCE).returning(*table.columns)
+_NEXT = 0.001
+_others = table.alias()
+_last = select(func.max(_others.c.rank)).where(_others.c.state == "waiting").scalar_subquery()
+_MOMENT = select(Now(), _last)
+_INSERT = insert_into(table)
 
 
 def set_back(connection: Connection, seconds: float) -> int:

@@ -10,15 +10,16 @@ Functions of a connection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, delete, select
 
 from hub.db.tables import journal as table
 
-__all__ = ["Entry", "after", "newest", "trim"]
+__all__ = ["MOST", "Entry", "after", "newest", "trim"]
 
-_MOST = 1000
+MOST = 1000
 """When so many have changed it is as quick to read everything."""
 
 _KEPT = 10_000
@@ -35,10 +36,8 @@ class Entry(NamedTuple):
     gone: bool
 
 
-# Every decision asks these: a statement that is made once is not put together each time.
 _COLUMNS = (table.c.number, table.c.mark, table.c.subject, table.c.id, table.c.gone)
 _NEWEST = select(*_COLUMNS).order_by(table.c.number.desc()).limit(1)
-_AFTER = select(*_COLUMNS).where(table.c.number >= bindparam("known")).order_by(table.c.number).limit(_MOST + 1)
 
 
 def newest(connection: Connection) -> Entry | None:
@@ -47,11 +46,15 @@ def newest(connection: Connection) -> Entry | None:
     return None if row is None else Entry(row[0], row[1], row[2], row[3], bool(row[4]))
 
 
-def after(connection: Connection, known: Entry) -> list[Entry] | None:
-    """Return what came after this entry, the oldest first; None: that cannot be told, or it is too much."""
-    rows = connection.execute(_AFTER, {"known": known.number}).all()
-    found = [Entry(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
-    return found[1:] if found and found[0] == known and len(found) <= _MOST else None
+def after(known: Entry, found: Sequence[Entry]) -> Sequence[Entry] | None:
+    """Return what came after this entry; None: that cannot be told, or it is too much.
+
+    Parameters
+    ----------
+    found
+        The entries from its number on, the oldest first, as many as `MOST` and one.
+    """
+    return found[1:] if found and found[0] == known and len(found) <= MOST else None
 
 
 def trim(connection: Connection) -> int:

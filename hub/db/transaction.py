@@ -32,6 +32,10 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 _LOOKS_FOR_S = 0.05
 _WRITERS = 0x41524D49
+_ITS_TURN = text(
+    "SELECT pg_advisory_xact_lock(:key) FROM (SELECT set_config('lock_timeout', :wait, true) AS set OFFSET 0) AS wait "
+    "WHERE wait.set IS NOT NULL"
+)
 # PostgreSQL (Appendix A, error codes): serialization_failure, deadlock_detected. Both say: do it again.
 _AGAIN = ("40001", "40P01")
 
@@ -153,8 +157,8 @@ def _is_busy(error: OperationalError) -> bool:
 
 def _queue(connection: Connection, wait_s: float) -> None:
     """Wait for the other writers; the lock ends with the transaction, however that ends."""
-    connection.execute(text(f"SET LOCAL lock_timeout = {max(1, int(wait_s * 1000))}"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS})
+    # The setting holds as soon as it is worked out, for what is worked out after it.
+    connection.execute(_ITS_TURN, {"wait": f"{max(1, int(wait_s * 1000))}ms", "key": _WRITERS})
 
 
 def _again(error: SQLAlchemyError) -> bool:

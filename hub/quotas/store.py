@@ -20,7 +20,19 @@ from hub.db.tables import quotas as table
 from hub.quotas.amounts import from_store, written
 from hub.quotas.model import Field, QuotaRow, Quotas, in_order
 
-__all__ = ["ABSENT", "PRESENT", "Changed", "Declared", "Difference", "declare", "etag", "load", "put", "remove"]
+__all__ = [
+    "ABSENT",
+    "PRESENT",
+    "Changed",
+    "Declared",
+    "Difference",
+    "declare",
+    "etag",
+    "load",
+    "put",
+    "remove",
+    "stored",
+]
 
 PRESENT = "*"
 """As what is expected: there is such a limit, whichever it is."""
@@ -204,8 +216,13 @@ def _write(connection: Connection, row: QuotaRow, before: QuotaRow | None) -> Qu
     return replace(row, value=from_store(value), changed_at=now)
 
 
+def stored(subject: str, field: str, value: float, declared: bool, changed_at: float, changed_by: str) -> QuotaRow:
+    """Return a limit from the columns of its row."""
+    return QuotaRow(subject, Field(field), from_store(value), declared, changed_at, changed_by)
+
+
 def _row(row: Row[Any]) -> QuotaRow:
-    return QuotaRow(row.subject, Field(row.field), from_store(row.value), row.declared, row.changed_at, row.changed_by)
+    return stored(row.subject, row.field, row.value, row.declared, row.changed_at, row.changed_by)
 
 
 def _told(row: QuotaRow | None) -> Mapping[str, Any] | None:

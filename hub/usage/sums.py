@@ -7,7 +7,7 @@ and what the open rows have used since their last heartbeat. Everything is in sh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     CompoundSelect,
     Connection,
+    Float,
     Integer,
+    Select,
     bindparam,
     func,
     literal_column,
@@ -64,7 +66,7 @@ def used_by_each(
     *,
     now: float | None = None,
 ) -> Mapping[str, Mapping[tuple[Window, str], float]]:
-    """Return the same for several subjects at once: two statements, however many."""
+    """Return the same for several subjects at once: one statement, however many."""
     found: dict[str, defaultdict[tuple[Window, str], float]] = {each: defaultdict(float) for each in subjects}
     if not found or not windows:
         return {each: {} for each in found}
@@ -72,9 +74,10 @@ def used_by_each(
         now = float(connection.scalar(select(Now())) or 0.0)
     asked = [(window, bounds(window, now, zone).since) for window in dict.fromkeys(windows)]
     parts = [(number, part) for number, (_, since) in enumerate(asked) for part in _ranges(since, None)]
-    for number, subject, accelerator, seconds in _summed(connection, sorted(found), [part for _, part in parts]):
+    summed, open_rows = _asked(connection, sorted(found), [part for _, part in parts])
+    for number, subject, accelerator, seconds in summed:
         _add(found[subject], asked[parts[number][0]][0], accelerator, seconds)
-    for row in _open_rows(connection, found):
+    for row in open_rows:
         for window, since in asked:
             _add(found[row.subject], window, row.accelerator, row.share * max(0.0, now - max(row.beat_at, since)))
     return {subject: dict(sums) for subject, sums in found.items()}
@@ -86,11 +89,9 @@ def share_seconds(connection: Connection, subject: str, since: float, until: flo
     The moments, in seconds since 1970, count as the quarters of an hour that they lie in.
     """
     end = min(until, float(connection.scalar(select(Now())) or 0.0))
-    pieces = [(row.accelerator, row.share_seconds) for row in _summed(connection, [subject], _ranges(since, until))]
-    pieces += [
-        (row.accelerator, row.share * max(0.0, end - max(row.beat_at, since)))
-        for row in _open_rows(connection, [subject])
-    ]
+    summed, open_rows = _asked(connection, [subject], _ranges(since, until))
+    pieces = [(row.accelerator, row.share_seconds) for row in summed]
+    pieces += [(row.accelerator, row.share * max(0.0, end - max(row.beat_at, since))) for row in open_rows]
     found: defaultdict[str, float] = defaultdict(float)
     for accelerator, seconds in pieces:
         for each in {accelerator, ""}:
@@ -156,51 +157,53 @@ def _ranges(since: float, until: float | None) -> list[_Range]:
     return [one for one in ranges if one.end is None or one.first < one.end]
 
 
-def _summed(connection: Connection, subjects: Sequence[str], ranges: Sequence[_Range]) -> Sequence[_Sum]:
-    """Return the sums of all ranges, each with the number of its range."""
-    if not ranges:
-        return []
-    values: dict[str, Any] = {"subjects": subjects}
+def _asked(connection: Connection, subjects: Sequence[str], ranges: Sequence[_Range]) -> tuple[list[_Sum], list[_Open]]:
+    """Return the sums of all ranges, each with the number of its range; and the open rows of the same subjects: what
+    they have used since their last heartbeat is in no sum yet."""
+    values: dict[str, Any] = {
+        "subjects": subjects,
+        "people": [subject.removeprefix(_BY) for subject in subjects if subject.startswith(_BY)],
+        "accounts": [subject for subject in subjects if not subject.startswith(_BY)],
+    }
     for number, one in enumerate(ranges):
         values |= {f"size{number}": one.size, f"first{number}": one.first}
         if one.end is not None:
             values[f"end{number}"] = one.end
-    rows = connection.execute(_of_spans(tuple(one.end is not None for one in ranges)), values).all()
-    return [_Sum(row[0], row[1], row[2], row[3]) for row in rows]
+    kinds = tuple(kind for kind in ("accounts", "people") if values[kind])
+    rows = connection.execute(_of_all(tuple(one.end is not None for one in ranges), kinds), values).all()
+    summed = [_Sum(*row[:4]) for row in rows if row[0] >= 0]
+    open_rows = [_Open(f"{_BY}{row[1]}" if row[0] == _OF_PERSON else row[1], *row[2:]) for row in rows if row[0] < 0]
+    return summed, open_rows
 
 
-@lru_cache(maxsize=128)
-def _of_spans(bounded: tuple[bool, ...]) -> CompoundSelect[Any]:
-    """The query for so many ranges, each with an end or without."""
-    table, parts = usage_spans, []
+_OF_ACCOUNT, _OF_PERSON = -1, -2
+"""Numbers of open rows, where sums have that of their range."""
+
+
+@lru_cache(maxsize=256)
+def _of_all(bounded: tuple[bool, ...], kinds: tuple[str, ...]) -> CompoundSelect[Any]:
+    """The query for so many ranges, each with an end or without, and for the open rows of accounts, people or both."""
+    return union_all(*_of_spans(bounded), *(_of_open_rows(kind) for kind in kinds))
+
+
+def _of_spans(bounded: tuple[bool, ...]) -> Iterator[Select[Any]]:
+    table = usage_spans
     whose = table.c.subject.in_(bindparam("subjects", expanding=True))
     for number, ends in enumerate(bounded):
+        columns = (table.c.subject, table.c.accelerator, func.sum(table.c.share_seconds), literal_column("0.0", Float))
         since = table.c.quarter >= bindparam(f"first{number}")
-        query = select(
-            literal_column(str(number), Integer), table.c.subject, table.c.accelerator, func.sum(table.c.share_seconds)
-        ).where(whose, table.c.size == bindparam(f"size{number}"), since)
+        query = select(literal_column(str(number), Integer), *columns).where(
+            whose, table.c.size == bindparam(f"size{number}"), since
+        )
         if ends:
             query = query.where(table.c.quarter < bindparam(f"end{number}"))
-        parts.append(query.group_by(table.c.subject, table.c.accelerator))
-    return union_all(*parts)
+        yield query.group_by(table.c.subject, table.c.accelerator)
 
 
-def _open_rows(connection: Connection, subjects: Collection[str]) -> list[_Open]:
-    """The open rows of these: what they have used since their last heartbeat is in no sum yet."""
-    people = [subject.removeprefix(_BY) for subject in subjects if subject.startswith(_BY)]
-    accounts = [subject for subject in subjects if not subject.startswith(_BY)]
-    asked = {"people": people, "accounts": accounts}
-    kinds = tuple(kind for kind in ("accounts", "people") if asked[kind])
-    rows = connection.execute(_of_open_rows(kinds), {kind: asked[kind] for kind in kinds}).all()
-    return [_Open(f"{_BY}{row[1]}" if row[0] else row[1], *row[2:]) for row in rows]
-
-
-@lru_cache(maxsize=4)
-def _of_open_rows(kinds: tuple[str, ...]) -> CompoundSelect[Any]:
-    parts = []
-    for kind in kinds:
-        column, by = (ledger.c.user_name, 1) if kind == "people" else (ledger.c.account, 0)
-        query = select(literal_column(str(by), Integer), column, ledger.c.accelerator, ledger.c.share, ledger.c.beat_at)
-        mine = column.in_(bindparam(kind, expanding=True))
-        parts.append(query.where(mine, ledger.c.folded.is_(False), ledger.c.closed_at.is_(None)))
-    return union_all(*parts)
+def _of_open_rows(kind: str) -> Select[Any]:
+    column, number = (ledger.c.user_name, _OF_PERSON) if kind == "people" else (ledger.c.account, _OF_ACCOUNT)
+    columns = (column, ledger.c.accelerator, ledger.c.share, ledger.c.beat_at)
+    mine = column.in_(bindparam(kind, expanding=True))
+    return select(literal_column(str(number), Integer), *columns).where(
+        mine, ledger.c.folded.is_(False), ledger.c.closed_at.is_(None)
+    )

@@ -211,9 +211,10 @@ def _foreseen(connection: Connection, queue: Queue, wishes: Mapping[str, Wish]) 
     found: dict[str, dict[str, str]] = {}
     for key, wish in wishes.items():
         try:
-            charged = store.charged(connection, wish.person, wish.wanted.account)
-            standing = store.standing(connection, charged=charged)
-            asked = replace(store.rules.asked(wish.wanted, charged.account), replaces=wish.replaces)
+            sight = store.look(connection, wish.person)
+            charged = store.charged(sight, wish.person, wish.wanted.account)
+            standing = store.standing(connection, sight, charged=charged)
+            asked = replace(store.rules.asked(wish.wanted, charged), replaces=wish.replaces)
             answer = store.decide(asked, standing)
         except Refusal as refusal:
             found[key] = {"refused": refusal.text}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 from profiles.model import NO_ACCELERATOR
+from spawner.capacity.holds import Holds
 from spawner.capacity.model import Count, Snapshot
 from spawner.reservation import Reservation
 
@@ -60,15 +61,16 @@ class Availability:
 
     def unseen(self, accelerator: str | None) -> int:
         """Return how many were granted that the snapshot still counts as free."""
-        return self._unseen[accelerator]
+        return sum(held.count for held in self.of(accelerator) if not held.seen)
+
+    def of(self, accelerator: str | None) -> Sequence[Reservation]:
+        """Return what is held of this accelerator (`None`: without any), in any order."""
+        return self.holds.by_kind.get(accelerator or "", ())
 
     @cached_property
-    def _unseen(self) -> Counter[str | None]:
-        found: Counter[str | None] = Counter()
-        for held in self.reservations:
-            if not held.seen:
-                found[held.accelerator] += held.count
-        return found
+    def holds(self) -> Holds:
+        """All that are held, to be found by id and by accelerator."""
+        return self.reservations if isinstance(self.reservations, Holds) else Holds(self.reservations)
 
     def mine(self, accelerator: str, seen: int, unseen: int) -> int:
         """Return how many somebody has to whom so many are granted, which the snapshot shows and does not show yet."""
@@ -83,11 +85,7 @@ class Availability:
         Where more are granted than there are, as when nodes may appear, only those that there are have an owner.
         """
         count = self.count(accelerator)
-        own = (
-            [held for held in self.reservations if held.accelerator == accelerator and held.user == user]
-            if user
-            else []
-        )
+        own = [held for held in self.of(accelerator) if held.user == user] if user else []
         granted = [sum(held.count for held in own if held.seen == seen) for seen in (True, False)]
         mine = self.mine(accelerator, *granted)
         if count is None:

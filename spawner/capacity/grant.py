@@ -51,8 +51,8 @@ def grant(
     """
     if wanted.accelerator is not None and wanted.count < 1:
         raise ValueError(f"a reservation of {wanted.count} {wanted.accelerator}")
-    others = tuple([held for held in availability.reservations if held.id != wanted.id])
-    if len(others) < len(availability.reservations):  # else what it has counted already is kept
+    if wanted.id in availability.holds.by_id:
+        others = tuple(held for held in availability.reservations if held.id != wanted.id)
         availability = replace(availability, reservations=others)
     if engine == "local":
         return _grant_here(availability, wanted, catalogue)
@@ -156,7 +156,7 @@ def room(availability: Availability, accelerator: str | None) -> tuple[Fit, ...]
         return ()
     if accelerator is None:
         return count.fits_now
-    unseen = [held for held in availability.reservations if held.accelerator == accelerator and not held.seen]
+    unseen = [held for held in availability.of(accelerator) if not held.seen]
     left = tuple(_without(unseen, fit, count.free - fit.count) for fit in count.fits_now)
     if availability.snapshot is None or availability.snapshot.engine != "local":
         return left

@@ -98,10 +98,11 @@ def test_what_is_remembered_is_what_is_there(database: Engine) -> None:
     memory = Memory()
 
     def same(connection: Connection) -> bool:
-        known = memory.look(connection)
+        known = memory.look(connection).known
         assert known.reservations == reservations.all(connection)
         assert set(known.granted_at) == {one.id for one in known.reservations}
         assert tuple(known.waiting.values()) == tickets.waiting(connection)
+        assert tuple(known.starting.values()) == tickets.starting(connection)
         return True
 
     assert read(database, same)

@@ -45,11 +45,21 @@ def limit(connection: Connection, name: str, end: float | None) -> None:
 
 def same(connection: Connection, memory: Memory) -> Known:
     """Look, and compare with the tables themselves."""
-    known = memory.look(connection)
+    known = memory.look(connection).known
     assert known.reservations == reservations.all(connection)
     rows = connection.execute(select(held_table.c.id, held_table.c.reserved_at))
     assert known.granted_at == {row.id: row.reserved_at for row in rows}
     assert tuple(known.waiting.values()) == tickets.waiting(connection)
+    assert tuple(known.starting.values()) == tickets.starting(connection)
+    ranks = [one.rank for one in tickets.waiting(connection)]
+    assert known.last_rank == max(ranks, default=None)
+    assert known.slots_taken == tickets.number_starting(connection)
+    for one in (*known.waiting.values(), *known.starting.values()):
+        assert known.ticket_of(one.user, one.server) == tickets.of_server(connection, one.user, one.server)
+    for held in known.reservations:
+        assert tuple(known.held_for(held.user, held.server)) == reservations.of_server(
+            connection, held.user, held.server
+        )
     assert known.ends == sessions.ends(connection)
     assert _names(known.holders) == _names(Holders.of(known.reservations))
     assert known.entry == journal.newest(connection)
@@ -59,7 +69,7 @@ def same(connection: Connection, memory: Memory) -> Known:
 def _names(holders: Holders) -> list[dict[str, set[str]]]:
     return [
         {who: {one.id for one in theirs} for who, theirs in found.items()}
-        for found in (holders.by_user, holders.by_account)
+        for found in (holders.by_user, holders.by_account, holders.by_kind)
     ]
 
 
@@ -84,16 +94,16 @@ def test_nothing_is_read_again_that_has_not_changed(database: Engine) -> None:
         write(database, lambda connection, name=name: wait(connection, name))  # type: ignore[misc]
     read(database, memory.look)
     with statements(database) as sent:
-        first = read(database, memory.look)
+        first = read(database, memory.look).known
     assert len(sent) == 1
     assert "journal" in sent[0]
     write(database, lambda connection: hold(connection, "three"))
     with statements(database) as sent:
-        second = read(database, memory.look)
+        second = read(database, memory.look).known
     assert len(sent) == 2
     assert second.waiting is first.waiting
     assert second.held["one"] is first.held["one"]
-    assert read(database, lambda connection: same(connection, memory))
+    read(database, lambda connection: same(connection, memory))
 
 
 def test_what_sessions_measure_of_themselves_is_no_change(database: Engine) -> None:
@@ -225,7 +235,7 @@ def test_several_processes_see_what_is_there_after_any_changes(
     database: Engine, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "_KEPT", 8)
-    monkeypatch.setattr(journal, "_MOST", 12)
+    monkeypatch.setattr(journal, "MOST", 12)
     chance, memories = random.Random(seed), [Memory() for _ in range(3)]
     for number in range(120):
         steps = [_steps(chance, number * 3 + more) for more in range(chance.randrange(1, 4))]

@@ -1,0 +1,109 @@
+"""What every decision asks first, in one statement: the time, what is published, what has changed in the journal, and
+the limits of who asks.
+
+Each of them takes next to no time, and a statement of its own would take as long as all of them. Functions of a
+connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Float,
+    Integer,
+    Text,
+    bindparam,
+    cast,
+    literal,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
+
+from hub.admission.placing import BY_HAND, PLACING
+from hub.controller.publish import CAPACITY
+from hub.db import journal
+from hub.db.clock import Now
+from hub.db.journal import Entry
+from hub.db.tables import journal as changes
+from hub.db.tables import quotas, snapshot
+from hub.quotas import store as quotas_store
+from hub.quotas.model import Quotas
+
+__all__ = ["Glance", "Published", "glance"]
+
+
+class Published(NamedTuple):
+    """Which counts are published: the number and the moment (0: none ever were). `by_hand`: the hub's own lines place
+    every session."""
+
+    sequence: int
+    published_at: float
+    by_hand: bool
+
+
+class Glance(NamedTuple):
+    """The moment by the database's clock, what is published, what came after the entry that was asked about (None where
+    that cannot be told), and the limits of the subjects that were asked about."""
+
+    now: float
+    published: Published
+    entries: Sequence[Entry] | None
+    quotas: Quotas
+
+
+_KINDS: dict[str, Any] = {"whole": BigInteger, "one": Float(53), "two": Float(53), "flag": Boolean}
+_COLUMNS = {**_KINDS, "a": Text, "b": Text, "c": Text}
+
+
+def _part(number: int, **columns: Any) -> Any:
+    """Return a query of one part, in the columns that all parts have."""
+    mine = [columns.get(name, cast(null(), kind)).label(name) for name, kind in _COLUMNS.items()]
+    return select(literal_column(str(number), Integer).label("part"), *mine)
+
+
+# A statement that is made once is not put together each time.
+_counts, _placing = snapshot.alias(), snapshot.alias()
+_one = select(literal(1).label("one")).subquery()
+_now = _part(0, whole=_counts.c.sequence, one=Now(), two=_counts.c.published_at, a=_placing.c.document).select_from(
+    _one.outerjoin(_counts, _counts.c.name == CAPACITY).outerjoin(_placing, _placing.c.name == PLACING)
+)
+_newer = (
+    _part(1, whole=changes.c.number, a=changes.c.mark, b=changes.c.subject, c=changes.c.id, flag=changes.c.gone)
+    .where(changes.c.number >= bindparam("known"))
+    .order_by(changes.c.number)
+    .limit(journal.MOST + 1)
+    .subquery()
+)
+_who = {"a": quotas.c.subject, "b": quotas.c.field, "c": quotas.c.changed_by}
+_limits = _part(2, **_who, one=quotas.c.value, two=quotas.c.changed_at, flag=quotas.c.declared).where(
+    quotas.c.subject.in_(bindparam("subjects", expanding=True))
+)
+_GLANCE = union_all(_now, select(_newer), _limits)
+_NO_ENTRY = (1 << 63) - 1
+
+
+def glance(connection: Connection, known: Entry | None, subjects: Collection[str] = ()) -> Glance:
+    """Look what there is.
+
+    Parameters
+    ----------
+    known
+        Up to which entry of the journal everything is known; None: nothing is.
+    subjects
+        Whose limits are asked for.
+    """
+    asked = {"known": _NO_ENTRY if known is None else known.number, "subjects": sorted(subjects)}
+    rows: Sequence[Any] = connection.execute(_GLANCE, asked).all()
+    [first] = [row for row in rows if row.part == 0]
+    published = Published(first.whole or 0, first.two or 0.0, first.a == BY_HAND)
+    found = sorted(Entry(row.whole, row.a, row.b, row.c, row.flag) for row in rows if row.part == 1)
+    limits = [quotas_store.stored(row.a, row.b, row.one, row.flag, row.two, row.c) for row in rows if row.part == 2]
+    entries = None if known is None else journal.after(known, found)
+    return Glance(first.one, published, entries, Quotas(limits))
