@@ -111,8 +111,7 @@ class _ClusterCards(Cards):
         taken = Reservation(
             wanted.id, wanted.user, wanted.server, wanted.profile, self.key, wanted.count, wanted.cpu_m, wanted.memory
         )
-        held = (*self._availability.reservations, taken)
-        self._availability = replace(self._availability, reservations=held)
+        self._availability = replace(self._availability, reservations=self._availability.holds.plus(taken))
         self._room = room(self._availability, self.key)
 
 

@@ -234,7 +234,7 @@ def promote_next(connection: Connection, store: Store, free_slots: int) -> list[
             continue
         expires_in_s = store.rules.queue.reservation_s
         reservations.insert(connection, held, expires_in_s=expires_in_s, image=store.rules.image_of(held))
-        known = replace(known, reservations=(*known.reservations, held))
+        known = replace(known, reservations=known.holds.plus(held))
         promoted += [found for found in [tickets.find(connection, one.id)] if found is not None]
     return promoted
 

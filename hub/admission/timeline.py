@@ -8,7 +8,7 @@ from math import ceil, inf
 
 __all__ = ["OVERDUE_S", "Timeline", "rounded_up"]
 
-_GRIDS = ((3600.0, 60.0), (6 * 3600.0, 300.0), (inf, 900.0))
+_GRIDS, _COARSE = ((3600.0, 60.0), (6 * 3600.0, 300.0)), 900.0
 """Ends of sessions within an hour are known to the minute, within six to five minutes, later to a quarter of an hour.
 Each grid has the moments of the next one, so what comes nearer only ever moves to an earlier moment."""
 
@@ -18,9 +18,10 @@ OVERDUE_S = 600.0
 
 def rounded_up(moment: float, now: float) -> float:
     """Return the moment of the grid at or after this one: fewer steps, and nobody is told too early a moment."""
-    ahead = moment - now
-    grid = next(grid for within, grid in _GRIDS if ahead <= within)
-    return ceil(moment / grid) * grid
+    for within, grid in _GRIDS:
+        if moment - now <= within:
+            return ceil(moment / grid) * grid
+    return ceil(moment / _COARSE) * _COARSE
 
 
 class Timeline:

@@ -23,6 +23,12 @@ class Holds(tuple[Reservation, ...]):
         found.__dict__.update(by_id=by_id, by_kind=by_kind)
         return found
 
+    def plus(self, one: Reservation) -> Holds:
+        """Return these and one more."""
+        kind = one.accelerator or ""
+        by_kind = {**self.by_kind, kind: [*self.by_kind.get(kind, ()), one]}
+        return Holds.known((*self, one), {**self.by_id, one.id: one}, by_kind)
+
     @cached_property
     def by_id(self) -> Mapping[str, Reservation]:
         """Each by its id."""
