@@ -12,7 +12,7 @@ from hub.discover.finding import Inventory
 __all__ = ["add"]
 
 # As the shipped catalogue names it: what the lab builds.
-_IMAGE = "localhost/armillary/base:0.1.0"
+_IMAGE = "localhost/armillary/base:0.2.0"
 
 _EPILOG = "What is printed goes into a catalogue in the place of its section `accelerators`; read its comments first."
 

@@ -98,8 +98,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             {
                 **addresses,
                 "proxy-api.jupyter.svc": f"proxy-api.{namespace}.svc",
-                "registry.example.org/armillary/hub:0.1.0": hub,
-                "registry.example.org/armillary/base:0.1.0": cluster.image("base"),
+                "registry.example.org/armillary/hub:0.2.0": hub,
+                "registry.example.org/armillary/base:0.2.0": cluster.image("base"),
                 "https://hub.example.org/": f"{url}/",
                 "https://login.example.org/realms/lab": provider.issuer,
             },

@@ -76,7 +76,7 @@ def test_golden(name: str, seen: Inventory, request: pytest.FixtureRequest) -> N
 @pytest.mark.parametrize("seen", [look(CLUSTER, SLICES), look()], ids=["all", "nothing"])
 def test_what_is_printed_passes_the_check(seen: Inventory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "section.yaml").write_text(section(seen) + MINIMAL)
-    (tmp_path / "whole.yaml").write_text(catalogue(seen, "localhost/armillary/base:0.1.0"))
+    (tmp_path / "whole.yaml").write_text(catalogue(seen, "localhost/armillary/base:0.2.0"))
     status = cli.main(["check", str(tmp_path / "section.yaml"), str(tmp_path / "whole.yaml")])
     assert (capsys.readouterr().out, status) == ("no problems\n", 0)
 

@@ -92,7 +92,7 @@ def test_a_toleration_with_a_value_compares_it() -> None:
         "ubuntu:24.04",
         "a/b_c/d__e/f-g.h",
         "registry.example.org:5000/a/b:v1",
-        "localhost/armillary/base:0.1.0",
+        "localhost/armillary/base:0.2.0",
         "a@sha256:" + "0" * 64,
         "a:b@sha256:" + "f" * 64,
         "[::1]:5000/a",
