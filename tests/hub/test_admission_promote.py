@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
@@ -97,6 +98,26 @@ async def test_what_was_granted_at_the_service_is_started_by_it_under_the_grante
     assert site.begun["ann", ""] == answer.ticket.spawn_id
     assert len(site.hub.starts) == 1
     await sees_to.close()
+
+
+async def test_starts_that_were_granted_together_are_asked_for_one_after_the_other(
+    site: Site, servers: HubServers
+) -> None:
+    asked: list[float] = []
+
+    async def begun(user: str, server: str, options: Mapping[str, Any]) -> None:
+        asked.append(asyncio.get_running_loop().time())
+
+    site.hub.on_start = begun
+    answers = [site.ask("ann"), site.ask("bob", "slice")]
+    sees_to = site.starter(servers)
+    for answer in answers:
+        assert isinstance(answer, Starts)
+        sees_to.see_to(answer.ticket)
+    await until(lambda: all(site.ticket(answer.ticket.id).state == "ended" for answer in answers))
+    await sees_to.close()
+    first, second = asked
+    assert second - first > 0.03, "who opens a page of the hub finds room between them"
 
 
 async def test_the_slot_is_freed_when_a_slow_start_is_ready(
