@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from hub.db.address import KINDS, AddressError
 
-__all__ = ["TURN", "WAIT_S", "WRITES", "connect", "shown", "sqlite_file"]
+__all__ = ["TURN", "WAIT_S", "WRITES", "connect", "network_limits", "shown", "sqlite_file"]
 
 WAIT_S = 10.0
 """How long a writer waits for the others, in seconds; one transaction takes some milliseconds."""
@@ -147,11 +147,7 @@ def _postgresql(url: URL) -> Engine:
     arguments: dict[str, Any] = {
         "application_name": "armillary",
         "client_encoding": "utf8",
-        "connect_timeout": _CONNECT_S,
-        "tcp_user_timeout": int(_STATEMENT_S * 1000),
-        "keepalives_idle": 5,
-        "keepalives_interval": 5,
-        "keepalives_count": 2,
+        **network_limits(_CONNECT_S, _STATEMENT_S),
     }
     # What the operator wrote into the URL wins.
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
@@ -159,6 +155,25 @@ def _postgresql(url: URL) -> Engine:
     # Statements that are prepared on the server do not survive a change of the tables, nor a pooler between us and it.
     arguments["prepare_threshold"] = None
     return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=WAIT_S, pool_recycle=1800)
+
+
+def network_limits(connect_s: int, unheard_s: float) -> dict[str, int]:
+    """Return how long PostgreSQL's client waits for a network that swallows what is sent, as libpq calls it.
+
+    Parameters
+    ----------
+    connect_s
+        For a connection to be made, in seconds; at least 2.
+    unheard_s
+        For what was sent to be heard of, in seconds.
+    """
+    return {
+        "connect_timeout": connect_s,
+        "tcp_user_timeout": int(unheard_s * 1000),
+        "keepalives_idle": 5,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+    }
 
 
 def _forget_in_children(engine: Engine) -> None:

@@ -19,10 +19,12 @@ from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 
+from hub.db.engine import network_limits
+
 __all__ = ["QuickConnection", "engine_arguments"]
 
 _CONNECT_S = 3
-_UNHEARD_MS = 5000
+_UNHEARD_S = 5.0
 _PAUSE = 4
 # After an attempt nobody tries again for so many times as long as it took: the loop is held a fifth of the time.
 
@@ -47,13 +49,6 @@ def engine_arguments(url: str) -> dict[str, Any]:
 
 def _connector(url: URL) -> Callable[[], Any]:
     """Return what connects to PostgreSQL, within limits; what the operator wrote into the URL wins."""
-    limits = {
-        "connect_timeout": _CONNECT_S,
-        "tcp_user_timeout": _UNHEARD_MS,
-        "keepalives_idle": 5,
-        "keepalives_interval": 5,
-        "keepalives_count": 2,
-    }
     dialect = url.get_dialect()()
     driver: Any = url.get_dialect().import_dbapi()
     given, more = dialect.create_connect_args(url)
@@ -65,7 +60,7 @@ def _connector(url: URL) -> Callable[[], Any]:
         if began < not_before:
             raise driver.OperationalError("the database did not answer a moment ago; it is soon tried again")
         try:
-            return driver.connect(*given, **{**limits, **more})
+            return driver.connect(*given, **{**network_limits(_CONNECT_S, _UNHEARD_S), **more})
         except driver.OperationalError:
             now = time.monotonic()
             not_before = now + _PAUSE * (now - began)
