@@ -146,7 +146,7 @@ def limited(asked: Asked, standing: Standing) -> Asked:
     """Return a request with the time that the person's limits, and those of the account, leave its session."""
     bounds = standing.bounds.get((asked.user, asked.account), Bounds())
     session_s = session_length(bounds.shared, session_length(bounds.own, asked.session_s))
-    return replace(asked, session_s=session_s)
+    return asked if session_s == asked.session_s else replace(asked, session_s=session_s)
 
 
 def refuse_without_slot(asked: Asked, standing: Standing) -> None:
