@@ -115,7 +115,15 @@ def decide(
         `no-room-now`, `queue` (free, but for those in front), `quota-…` of a group. 503: `capacity-unknown`. Never for
         somebody who has a ticket.
     """
-    rules = _Rules(standing, catalogue, engine, nodes_may_appear)
+    try:
+        return _decide(asked, standing, _Rules(standing, catalogue, engine, nodes_may_appear), slot)
+    except Refusal as refusal:
+        # As a value it went through functions that it would keep, with all that they know, until the garbage collector
+        # finds out.
+        raise refusal.with_traceback(None) from None
+
+
+def _decide(asked: Asked, standing: Standing, rules: _Rules, slot: bool) -> Admitted | Queued:
     bounds = standing.bounds.get((asked.user, asked.account), Bounds())
     asked = limited(asked, standing)
     blocked = _blocked(asked, bounds, standing)
@@ -251,7 +259,7 @@ def _granted(asked: Asked, rules: _Rules) -> tuple[Reservation | None, Refusal |
     try:
         return grant(known, asked.reservation(), rules.catalogue, rules.engine, nodes_may_appear=may_appear), None
     except Refusal as refusal:
-        return None, refusal
+        return None, refusal.with_traceback(None)  # it is a value here: with it all of this decision would be kept
 
 
 def _blocked(asked: Asked, bounds: Bounds, standing: Standing) -> Blocked | None:
