@@ -36,7 +36,7 @@ from spawner.refusal import Refusal
 from spawner.request import ACCOUNT
 from spawner.reservation import Reservation
 
-__all__ = ["in_line", "router"]
+__all__ = ["check_switch", "in_line", "router"]
 
 _MOST = 64
 """How many cards are offered at most where the catalogue does not say."""
@@ -136,9 +136,7 @@ def router(door: Door, queue: Queue) -> APIRouter:
         """The session goes on until the other one is there; then it is warned, stopped, and started with that."""
         owner = await find_owner(door, http, server)
         held = await _running(queue, owner)
-        if _same(held, wanted):
-            raise Problem("cannot-switch", "The session has that already.")
-        _check_beside(held, wanted, await queue.desk.availability())
+        check_switch(held, wanted.accelerator, wanted.count, await queue.desk.availability())
         wish = _wish(queue, owner, held, wanted, _profile(queue, owner.visitor.identity.person, held))
         answer = await queue.decide(lambda connection: request(connection, queue.desk.store, wish))
         return _said(queue, answer)
@@ -238,25 +236,36 @@ def _options(held: Reservation, wanted: Wanted, profile: ProfileOffer | None) ->
     return options
 
 
-def _same(held: Reservation, wanted: Wanted) -> bool:
-    key = "" if wanted.accelerator == NO_ACCELERATOR else wanted.accelerator
-    return (held.accelerator or "") == key and (not key or held.count == wanted.count)
-
-
-def _check_beside(held: Reservation, wanted: Wanted, availability: Availability) -> None:
-    """Refuse more or fewer of the same kind where there are not that many beside those that the session keeps.
+def check_switch(held: Reservation, accelerator: str, count: int, availability: Availability) -> None:
+    """Refuse what is no switch: what a session has already, and more or fewer of the same kind where there are not that
+    many beside those that it keeps.
 
     It keeps them until the other start has succeeded, so a place in the queue would wait for what never comes.
+
+    Parameters
+    ----------
+    accelerator
+        Key; empty or `none`: none.
+
+    Raises
+    ------
+    Problem
+        `cannot-switch`.
     """
-    count = availability.count(held.accelerator) if held.accelerator == wanted.accelerator else None
-    if count is None or count.unknown or not availability.fresh:
+    key = "" if accelerator == NO_ACCELERATOR else accelerator
+    if (held.accelerator or "") != key:
         return
-    usable = count.total - count.used_by_others - count.held_back
-    if held.count + wanted.count > usable:
+    if not key or held.count == count:
+        raise Problem("cannot-switch", "The session has that already.")
+    known = availability.count(key)
+    if known is None or known.unknown or not availability.fresh:
+        return
+    usable = known.total - known.used_by_others - known.held_back
+    if held.count + count > usable:
         raise Problem(
             "cannot-switch",
             f"The session keeps what it has until the other start has succeeded, and {usable} can be used in all. Stop "
-            f"the session, and start it with {wanted.count}.",
+            f"the session, and start it with {count}.",
         )
 
 
