@@ -184,7 +184,7 @@ def test_a_place_between_two_is_there_however_often_somebody_is_moved_there(site
     site.ask("ann", count=2)
     names = [site.ask(f"user{number}").ticket.id for number in range(4)]
     order = list(names)
-    for number in range(120):  # each time between the same two: half of what was left
+    for number in range(40):  # each time between the same two: half of what was left
         last = order[-1] if number % 2 else order[-2]
         order.remove(last)
         order.insert(1, last)
