@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,8 +16,13 @@ from hub.admission import changes, reservations
 from hub.admission.hub_api import HubServers
 from hub.db.tables import tickets as ticket_table
 from hub.web.app import ServiceParts, create_app
+from hub.web.door import Visitor
 from hub.web.hub_access import HubAccess, Identity
+from hub.web.live import PER_PERSON
 from hub.web.place import Place
+from hub.web.problems import Problem
+from hub.web.queue import Queue
+from hub.web.queue_events import QueueLive
 from tests.hub.admission_world import CATALOGUE, Site, until
 from tests.hub.hub_double import TOKEN, HubDouble
 from tests.hub.web_world import ACCESS, PREFIX, problem
@@ -202,6 +209,53 @@ async def test_a_live_page_hears_of_its_place_until_the_ticket_ends(client: http
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert "event: ticket" in answer.text
     assert "You left the queue." in answer.text
+
+
+class Held(Queue):
+    """A queue whose reads take as long as a test wants."""
+
+    read_once = asyncio.Event()
+    goes_on = asyncio.Event()
+
+    async def read(self, work: Any) -> Any:
+        found = await super().read(work)
+        self.read_once.set()
+        await self.goes_on.wait()
+        return found
+
+
+def live_pages(site: Site, kind: type[Queue] = Queue) -> QueueLive:
+    nobody: Any = None  # nothing is started or stopped by looking
+    return QueueLive(kind(site.desk, site.database, nobody, nobody, Place("/", "http://test")), 100, lambda: False)
+
+
+def visitor(name: str) -> Visitor:
+    return Visitor(Identity("user", name), name, "", False)
+
+
+async def test_one_person_cannot_take_the_live_pages_of_all(site: Site) -> None:
+    live = live_pages(site)
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(PER_PERSON):
+            await stack.enter_async_context(live.watching(f"{number:032x}", visitor("ann")))
+        with pytest.raises(Problem, match="You have 20 live pages open"):
+            await stack.enter_async_context(live.watching("a" * 32, visitor("ann")))
+        await stack.enter_async_context(live.watching("a" * 32, visitor("bob")))
+    async with live.watching("a" * 32, visitor("ann")):
+        pass
+
+
+async def test_nothing_is_kept_of_a_place_that_nobody_looks_at_any_more(site: Site) -> None:
+    site.ask("ann", count=2)
+    waits = site.ask("bob").ticket.id
+    Held.read_once, Held.goes_on = asyncio.Event(), asyncio.Event()
+    live = live_pages(site, Held)
+    async with live.watching(waits, visitor("bob")):
+        await asyncio.wait_for(Held.read_once.wait(), 20)
+    Held.goes_on.set()
+    async with live.news:
+        await asyncio.wait_for(live.news.wait(), 20)
+    assert live.told == {}
 
 
 async def test_while_the_database_is_away_nothing_is_lost_and_it_is_said(
