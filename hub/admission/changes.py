@@ -121,6 +121,8 @@ def move(connection: Connection, ticket_id: str, before: str | None, actor: str)
     waiting = [one for one in tickets.waiting(connection) if one.id != ticket_id]
     if ticket is None or ticket.state != "waiting":
         return None
+    if before == ticket_id:
+        return ticket
     if before is None:
         rank = max((one.rank for one in waiting), default=ticket.rank) + 1.0
         # One that was put in front has a priority above all, and would stay there.
