@@ -258,6 +258,15 @@ async def test_nothing_is_kept_of_a_place_that_nobody_looks_at_any_more(site: Si
     assert live.told == {}
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/api/sessions/%00", "/api/sessions/a%00/switch", "/api/usage?user=%00", "/api/quotas?group=a%00", "/usage?of=%00"],
+)
+async def test_a_character_that_no_database_takes_is_the_askers_mistake(client: httpx.AsyncClient, path: str) -> None:
+    problem(await client.get(path, headers=by("root")), 422, "bad-request")
+    problem(await client.delete("/api/notices/%00", headers=by("root")), 422, "bad-request")
+
+
 async def test_while_the_database_is_away_nothing_is_lost_and_it_is_said(
     client: httpx.AsyncClient, site: Site, database: Engine
 ) -> None:
