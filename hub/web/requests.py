@@ -20,11 +20,15 @@ __all__ = ["CODES", "Outcome", "RequestBody", "ServerName", "router"]
 CODES = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away", "refused", "database-away")
 
 _MOST_OPTIONS = 50
+_NO_NAMES = (".", "..", "~")
+"""Browsers and clients take the first two out of paths; the last stands for the server without a name."""
 
 
 def _server_name(text: str) -> str:
     if "/" in text or not text.isprintable() or text != text.strip():
         raise ValueError("must be printable, without '/' and without spaces at its ends")
+    if text in _NO_NAMES:
+        raise ValueError(f"must not be one of {', '.join(_NO_NAMES)}, which mean something else in addresses")
     return text
 
 

@@ -159,6 +159,8 @@ async def test_refusals_have_their_own_code_status_and_text(client: httpx.AsyncC
     "body",
     [
         pytest.param({"server": "a/b"}, id="slash"),
+        pytest.param({"server": ".."}, id="dots"),
+        pytest.param({"server": "~"}, id="default-server"),
         pytest.param({"server": "a\nb"}, id="control character"),
         pytest.param({"server": "a" * 256}, id="long name"),
         pytest.param({"options": []}, id="no object"),
