@@ -24,7 +24,7 @@ from hub.admission.tickets import Ticket
 from hub.web.door import Door
 from hub.web.leaving import leave
 from hub.web.problems import Problem, RefusedRequest, answers
-from hub.web.queue import Queue
+from hub.web.queue import Queue, why_of
 from hub.web.requests import CODES
 from hub.web.session_documents import InLine
 from hub.web.sessions import Owner, Said, Server, find_owner
@@ -170,7 +170,7 @@ def in_line(queue: Queue | None) -> Callable[[Connection, Ticket], InLine | None
     def told(connection: Connection, ticket: Ticket) -> InLine | None:
         if queue is not None and ticket.state == "starting" and ticket.replaces is not None:
             stops_at = ticket.changed_at + queue.desk.store.rules.queue.switch_grace_s
-            return InLine(0, 0, ticket.said, stops_at)
+            return InLine(0, 0, why_of(ticket), stops_at)
         if queue is None or ticket.state != "waiting":
             return None
         found = queue.desk.store.place(connection, ticket)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, update
 
 from hub import audit
-from hub.admission import changes, reservations
+from hub.admission import changes, reservations, tickets
 from hub.admission.hub_api import HubServers
 from hub.db.tables import tickets as ticket_table
 from hub.web.app import ServiceParts, create_app
@@ -89,6 +89,7 @@ async def test_a_request_that_can_be_had_is_started_at_once(client: httpx.AsyncC
     said = answer.json()
     assert (said["state"], said["begun"]) == ("starting", True)
     assert said["ticket"]["url"] == "/user/ann/"
+    assert said["ticket"]["why"] == "Your turn has come, and your server is being started."
     assert said["ticket"]["title"] == "Card (simulated)"
     assert answer.headers["Location"] == f"{PREFIX}/api/tickets/{said['ticket']['id']}"
     await until(lambda: site.ticket(said["ticket"]["id"]).state == "ended")
@@ -113,6 +114,15 @@ async def test_the_third_waits_sees_its_place_changes_it_and_leaves(client: http
     assert (await client.delete(path, headers=by("bob"))).status_code == 204
     assert site.ticket(said["ticket"]["id"]).ended_as == "left"
     problem(await client.put(path, json=body, headers=by("bob")), 409, "not-waiting")
+
+
+async def test_what_starts_does_not_say_why_it_waited(client: httpx.AsyncClient, site: Site) -> None:
+    await ask(client, "ann", 2)
+    said = (await ask(client, "bob")).json()["ticket"]
+    assert "are in use" in said["why"]
+    site.write(lambda found: tickets.promote(found, said["id"], "spawn", seen_to_s=60))
+    shown = (await client.get(f"/api/tickets/{said['id']}", headers=by("bob"))).json()
+    assert (shown["state"], shown["why"]) == ("starting", "Your turn has come, and your server is being started.")
 
 
 async def test_where_the_hub_does_not_begin_in_time_the_answer_says_so_and_the_start_goes_on(

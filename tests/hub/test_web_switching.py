@@ -341,6 +341,8 @@ async def test_the_stop_that_comes_first_is_told_and_the_other_one_stands(
     told = (await client.get("/api/sessions/~", headers=by("ann@"))).json()["session"]
     assert told["stop_because"] == "switch"
     assert told["stop_at"] - now == pytest.approx(grace_s, abs=30)
+    text = (await client.get("/api/sessions/~", headers=by("ann@"))).json()["ticket"]["text"]
+    assert text == "It is there: your session is stopped soon and starts again with it."
     said = await client.delete(SWITCH, headers=by("ann@"))
     assert said.json()["text"] == "You left the queue; your session goes on."
     told = (await client.get("/api/sessions/~", headers=by("ann@"))).json()["session"]
