@@ -42,9 +42,7 @@ class NewNotice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_text)] = Field(
-        description="Plain text."
-    )
+    text: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_text)] = Field(description="Plain text.")
     user: Annotated[str, Field(max_length=255), AfterValidator(_name)] = Field(
         "", description="Who shall read it; empty: everybody."
     )
