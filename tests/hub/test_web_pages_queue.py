@@ -163,7 +163,9 @@ async def test_the_page_of_many_places_is_no_longer_than_it_has_to_be(
         site.ask(name)
     page = await browse("root").open("/queue")
     read_page(page)
-    assert page.tags.count("option") == 20, "each place once, and behind all; the one that starts is none to be moved to"
+    assert page.tags.count("option") == 20, (
+        "each place once, and behind all; the one that starts is none to be moved to"
+    )
     assert "The first 20 of 26 places are shown." in page.text
     assert "user24" not in page.text
     found = await browse("root").open("/queue?person=user24")
