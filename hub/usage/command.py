@@ -128,8 +128,11 @@ def _scope(arguments: argparse.Namespace) -> Scope:
     from hub.quotas.subjects import check_account
     from hub.usage.reports import Scope
 
-    account = f"group:{arguments.group}" if arguments.group else arguments.account
-    return Scope(arguments.user, check_account(account) if account else None)
+    # An empty name is somebody's empty variable: it must not be taken for everybody.
+    if arguments.user == "":
+        raise ValueError("--user names nobody; leave it out for everybody")
+    account = arguments.account if arguments.group is None else f"group:{arguments.group}"
+    return Scope(arguments.user, None if account is None else check_account(account))
 
 
 def _report(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

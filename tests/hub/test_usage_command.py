@@ -111,6 +111,8 @@ def test_a_session_is_corrected_and_the_audit_knows(environ: dict[str, str], tmp
         (["report", "--by", "colour"], "'colour' cannot be told apart; legal: day, account, user, accelerator"),
         (["report", "--by", "day,day"], "each can be there once"),
         (["report", "--account", "cms"], "legal: user:NAME, group:GROUP"),
+        (["report", "--group", ""], "'group:' names nobody"),
+        (["report", "--user", ""], "--user names nobody"),
         (["report", "--from-to", "2026-11-02", "2026-11-01"], "2026-11-01 is before 2026-11-02"),
         (["export", "use.xls"], "must end with .csv (days) or .parquet (sessions)"),
         (["report", "--settings", "none.yaml"], "none.yaml"),
