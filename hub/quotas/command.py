@@ -152,9 +152,12 @@ def _catalogue(settings: Settings) -> Catalogue:
 
 
 def _quoted(subject: str) -> str:
-    """A subject as a key of YAML. JSON is YAML, and quotes whatever could be read as something else; but for its escapes
-    of what is beyond 16 bits, which YAML takes for two characters that there are not."""
+    """A subject as a key of YAML. JSON is YAML, and quotes whatever could be read as something else.
+
+    But for its escapes of what is beyond 16 bits, which YAML takes for two characters that there are not.
+    """
     import json
     import re
 
-    return subject if re.fullmatch(r"[a-z]+(:[A-Za-z][A-Za-z0-9_.-]*)?", subject) else json.dumps(subject, ensure_ascii=False)
+    plain = re.fullmatch(r"[a-z]+(:[A-Za-z][A-Za-z0-9_.-]*)?", subject)
+    return subject if plain else json.dumps(subject, ensure_ascii=False)
