@@ -19,7 +19,7 @@ from sqlalchemy import insert as insert_into
 from hub.db.clock import Now
 from hub.db.tables import notices as table
 
-__all__ = ["EVERYBODY", "Kind", "Level", "Notice", "add", "dismiss", "of_user", "present", "sweep", "withdraw"]
+__all__ = ["EVERYBODY", "Kind", "Level", "Notice", "add", "dismiss", "find", "of_user", "present", "sweep", "withdraw"]
 
 Kind = Literal["idle", "budget", "limit", "stopped", "queue", "maintenance"]
 Level = Literal["info", "warning", "danger"]
@@ -110,6 +110,12 @@ def of_user(connection: Connection, user: str, *, spawn_id: str | None = None) -
         wanted = wanted.where(or_(*mine))
     newest = wanted.order_by(table.c.made_at.desc(), table.c.id).limit(_MOST)
     return tuple(_notice(row) for row in connection.execute(newest))
+
+
+def find(connection: Connection, id: str) -> Notice | None:
+    """Return the notice of this id, dismissed or not."""
+    row = connection.execute(select(table).where(table.c.id == id, table.c.kind != _DISMISSAL)).one_or_none()
+    return None if row is None else _notice(row)
 
 
 def dismiss(connection: Connection, user: str, id: str) -> bool:

@@ -27,6 +27,9 @@ from spawner.request import UNLISTED_SUFFIX
 
 __all__ = ["render", "visible"]
 
+_LONGEST_COUNT = 9
+"""Digits of a number of accelerators; what else was typed is shown again, and refused when it is sent."""
+
 _UNITS = {"cpu": " cores", "memory": ", such as 4Gi"}
 
 
@@ -161,7 +164,8 @@ class _Live:
             return fits_line(self.availability, None, "", 0)
         count = values.get("count", "1")
         title = dict(self._titles()).get(picked, self.catalogue.accelerators[picked].title)
-        return fits_line(self.availability, picked, title, int(count) if count.isdecimal() else 1)
+        readable = count.isdecimal() and len(count) <= _LONGEST_COUNT
+        return fits_line(self.availability, picked, title, int(count) if readable else 1)
 
     def by_hand(self, profile: ProfileOffer) -> bool:
         """Whether only the scheduler knows what fits."""

@@ -6,6 +6,7 @@ Functions of a connection; whoever calls them has a write transaction.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -24,6 +25,9 @@ __all__ = ["KEPT_S", "ended", "expedite", "forget_user", "leave", "move", "to_be
 KEPT_S = 300.0
 """How long what a session held that was switched from is kept for its return, from the last time that somebody has seen
 to the switch: long enough for another controller to take that over."""
+
+_APART_S = 0.001
+"""Between ranks that are made anew; a double tells moments of this century apart by less than a millionth."""
 
 _NOBODY = "The hub does not know this person any more."
 
@@ -117,20 +121,40 @@ def move(connection: Connection, ticket_id: str, before: str | None, actor: str)
     waiting = [one for one in tickets.waiting(connection) if one.id != ticket_id]
     if ticket is None or ticket.state != "waiting":
         return None
+    if before == ticket_id:
+        return ticket
     if before is None:
-        rank, priority = max((one.rank for one in waiting), default=ticket.rank) + 1.0, ticket.priority
+        rank = max((one.rank for one in waiting), default=ticket.rank) + 1.0
+        # One that was put in front has a priority above all, and would stay there.
+        priority = min([ticket.priority, *(one.priority for one in waiting)])
     else:
         place = next((place for place, one in enumerate(waiting) if one.id == before), None)
         if place is None:
             return None
         other = waiting[place]
-        ahead = waiting[place - 1] if place and waiting[place - 1].priority == other.priority else None
-        rank = (ahead.rank + other.rank) / 2 if ahead is not None else other.rank - 1.0
+        rank = _in_front(connection, [one for one in waiting[:place] if one.priority == other.priority], other)
         priority = other.priority
     moved = tickets.move(connection, ticket_id, rank=rank, priority=priority)
     if moved is not None:
         audit.record(connection, actor, "ticket.move", _subject(ticket), before=_told(ticket), after=_told(moved))
     return moved
+
+
+def _in_front(connection: Connection, ahead: Sequence[Ticket], other: Ticket) -> float:
+    """Return a rank between a ticket and the last of those ahead of it. Each time half of what lies between is left,
+    and after some times nothing: then those ahead move a thousandth of a second away."""
+    if not ahead:
+        return other.rank - 1.0
+    rank = (ahead[-1].rank + other.rank) / 2
+    if ahead[-1].rank < rank < other.rank:
+        return rank
+    below = rank = other.rank - _APART_S
+    for one in reversed(ahead):
+        if one.rank < below:
+            break
+        below -= _APART_S
+        tickets.move(connection, one.id, rank=below)
+    return rank
 
 
 def expedite(connection: Connection, ticket_id: str, actor: str) -> Ticket | None:

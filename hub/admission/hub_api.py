@@ -72,6 +72,9 @@ class Servers(Protocol):
     async def knows(self, user: str) -> bool | None:
         """Whether there is such a person; None: the hub does not say."""
 
+    async def has(self, user: str, server: str) -> bool | None:
+        """Whether this person has a server of this name, running or not; None: the hub does not say."""
+
     async def close(self) -> None:
         """Give up connections."""
 
@@ -131,6 +134,11 @@ class HubServers(Servers):
     async def knows(self, user: str) -> bool | None:
         """See `Servers`."""
         status, _, _ = await self._ask("GET", f"/users/{quote(user, safe='')}", _ANSWER_S)
+        return {200: True, 404: False}.get(status)
+
+    async def has(self, user: str, server: str) -> bool | None:
+        """See `Servers`."""
+        status, _, _ = await self._ask("GET", _path(user, server), _ANSWER_S)
         return {200: True, 404: False}.get(status)
 
     async def follow(self, user: str, server: str) -> Answer:

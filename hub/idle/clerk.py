@@ -165,7 +165,7 @@ class Clerk:
             verdict.stop_at,
             self._now,
             self._settings.quotas.zone,
-            since=max(known.active_at, known.ready_at or 0.0),
+            since=verdict.since,
             why=self._why(held),
             keeps=max(0, self._settings.idle.keeps - known.keeps),
         )

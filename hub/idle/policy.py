@@ -7,7 +7,7 @@ that fell silent, or of which the hub cannot tell when it was used, is not idle 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
@@ -90,6 +90,8 @@ class Announce:
 
     stop_at: float
     because: Because
+    since: float | None = field(default=None, compare=False)
+    """Since when it has done nothing, where that is why."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
     # Of two at the same moment the one that was announced.
     because = min(live, key=lambda cause: (live[cause], cause != facts.stop_because))
     if because != facts.stop_because or live[because] != facts.stop_at:
-        return Announce(live[because], because)
+        return Announce(live[because], because, idle_since(facts) if because == "idle" else None)
     if facts.now < live[because]:
         return Leave()
     return Stop(because, idle_since(facts) if because == "idle" else None)

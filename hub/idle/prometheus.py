@@ -46,8 +46,7 @@ class Prometheus:
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.post(self._url, data={"query": self._query}, allow_redirects=False) as answer,
             ):
-                raw = await answer.content.read(_MOST_BYTES)
-                said = json.loads(raw)
+                said = json.loads(await _whole(answer.content))
                 if answer.status != 200:
                     error = said.get("error", "") if isinstance(said, dict) else ""
                     raise ValueError(f"status {answer.status} {str(error)[:200]}")
@@ -61,6 +60,16 @@ class Prometheus:
             _log.info("Prometheus tells how accelerators are used again")
         self._away = False
         return found
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """Return a body that comes in pieces; ValueError where it is longer than any answer should be."""
+    raw = bytearray()
+    async for piece in content.iter_any():
+        raw += piece
+        if len(raw) > _MOST_BYTES:
+            raise ValueError(f"the answer has more than {_MOST_BYTES} bytes")
+    return bytes(raw)
 
 
 def _by_pod(said: object) -> dict[str, float]:

@@ -67,6 +67,7 @@ def _show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from hub.db.address import AddressError, database_url
     from hub.db.engine import connect
     from hub.db.transaction import read
+    from hub.db.upgrade import problem
     from hub.quotas.model import QuotaProblem
     from hub.quotas.store import load as load_quotas
     from hub.quotas.subjects import check_subject
@@ -80,6 +81,9 @@ def _show(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(error)
         return 1
     try:
+        if wrong := problem(engine):
+            print(wrong)
+            return 1
         found = read(engine, lambda connection: load_quotas(connection, subjects))
     except OSError as error:
         print(error)
@@ -148,8 +152,12 @@ def _catalogue(settings: Settings) -> Catalogue:
 
 
 def _quoted(subject: str) -> str:
-    """A subject as a key of YAML. JSON is YAML, and quotes whatever could be read as something else."""
+    """A subject as a key of YAML. JSON is YAML, and quotes whatever could be read as something else.
+
+    But for its escapes of what is beyond 16 bits, which YAML takes for two characters that there are not.
+    """
     import json
     import re
 
-    return subject if re.fullmatch(r"[a-z]+(:[A-Za-z][A-Za-z0-9_.-]*)?", subject) else json.dumps(subject)
+    plain = re.fullmatch(r"[a-z]+(:[A-Za-z][A-Za-z0-9_.-]*)?", subject)
+    return subject if plain else json.dumps(subject, ensure_ascii=False)

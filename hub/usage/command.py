@@ -70,18 +70,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _month(text: str) -> _Days:
     try:
         first = datetime.strptime(text, "%Y-%m").date()  # noqa: DTZ007  # a month of the calendar
-    except ValueError:
+        return _Days(first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1), text)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no month: write one such as 2026-11") from None
-    return _Days(first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1), text)
 
 
 def _week(text: str) -> _Days:
     year, w, number = text.partition("-W")
     try:
         first = date.fromisocalendar(int(year), int(number), 1)
-    except ValueError:
+        return _Days(first, first + timedelta(days=6), f"{year}{w}{number}")
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no week: write one such as 2026-W47") from None
-    return _Days(first, first + timedelta(days=6), f"{year}{w}{number}")
 
 
 def _day(text: str) -> date:
@@ -106,6 +106,13 @@ def _by(text: str) -> tuple[str, ...]:
 
 
 def _days(arguments: argparse.Namespace, zone: tzinfo) -> _Days:
+    found = _asked(arguments, zone)
+    if not 1970 < found.first.year <= found.last.year < 9999:  # as in the API; beyond it a day has no next one
+        raise ValueError(f"{found.name}: days are of the years 1971 to 9998")
+    return found
+
+
+def _asked(arguments: argparse.Namespace, zone: tzinfo) -> _Days:
     if arguments.from_to:
         first, last = arguments.from_to
         if last < first:
@@ -121,8 +128,11 @@ def _scope(arguments: argparse.Namespace) -> Scope:
     from hub.quotas.subjects import check_account
     from hub.usage.reports import Scope
 
-    account = f"group:{arguments.group}" if arguments.group else arguments.account
-    return Scope(arguments.user, check_account(account) if account else None)
+    # An empty name is somebody's empty variable: it must not be taken for everybody.
+    if arguments.user == "":
+        raise ValueError("--user names nobody; leave it out for everybody")
+    account = arguments.account if arguments.group is None else f"group:{arguments.group}"
+    return Scope(arguments.user, None if account is None else check_account(account))
 
 
 def _report(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

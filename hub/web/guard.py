@@ -85,6 +85,9 @@ class Guard:
             return Problem("no-such-page", f"There is nothing outside of {self._prefix}/ here.")
         if len(scope["query_string"]) > LONGEST_QUERY:
             return Problem("too-long", f"The address may have {LONGEST_QUERY} bytes behind its '?'.")
+        if "\0" in path or b"%00" in scope["query_string"]:
+            # No name has it, and PostgreSQL takes no text with it: that would look as if the database were away.
+            return Problem("bad-request", "The address holds the character NUL (%00), which nothing here has.")
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdigit() or int(length) > LARGEST_BODY:
             return _too_large()

@@ -4,10 +4,11 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 `from __future__ import annotations` here.
 """
 
+import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
@@ -17,11 +18,23 @@ from hub.web.door import Door, Visitor
 from hub.web.problems import Problem, answers
 from hub.web.session_documents import NoticeSaid, said_notice
 from hub.web.sessions import in_database
+from profiles.syntax import check_plain_text
 
 __all__ = ["NewNotice", "router"]
 
 _CODES = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away", "database-away")
 _LONGEST_HOURS = 24 * 90
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def _text(text: str) -> str:
+    if not text.strip() or _NO_TEXT.search(text):
+        raise ValueError("must be text, without control characters")
+    return text
+
+
+def _name(name: str) -> str:
+    return check_plain_text(name) if name else name
 
 
 class NewNotice(BaseModel):
@@ -29,8 +42,10 @@ class NewNotice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Annotated[str, Field(min_length=1, max_length=1000)] = Field(description="Plain text.")
-    user: Annotated[str, Field(max_length=255)] = Field("", description="Who shall read it; empty: everybody.")
+    text: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_text)] = Field(description="Plain text.")
+    user: Annotated[str, Field(max_length=255), AfterValidator(_name)] = Field(
+        "", description="Who shall read it; empty: everybody."
+    )
     level: Literal["info", "warning", "danger"] = Field("info", description="How it is shown.")
     hours: Annotated[float, Field(gt=0, le=_LONGEST_HOURS)] | None = Field(
         None, description="For how long it is shown; null: until each reader dismisses it."
@@ -43,9 +58,16 @@ def router(door: Door, database: Database) -> APIRouter:
     visitor = Depends(door)
 
     @made.get("", responses=answers(*_CODES), summary="What you should read", operation_id="notices")
-    async def mine(who: Annotated[Visitor, visitor]) -> list[NoticeSaid]:
-        """What you have not dismissed, the newest first."""
-        name = who.identity.person.name
+    async def mine(
+        who: Annotated[Visitor, visitor],
+        everybody: Annotated[
+            bool, Query(description="What is told to everybody, whether you have dismissed it or not; administrators.")
+        ] = False,
+    ) -> list[NoticeSaid]:
+        """What you have not dismissed, the newest first; 50 at most."""
+        if everybody:
+            _check_admin(who)
+        name = notices.EVERYBODY if everybody else who.identity.person.name
         found = await in_database(lambda: read(database, lambda connection: notices.of_user(connection, name)))
         return [said_notice(one) for one in found]
 
@@ -96,7 +118,8 @@ def _check_admin(who: Visitor) -> None:
 def _add(connection: Connection, who: Visitor, new: NewNotice) -> NoticeSaid:
     for_s = None if new.hours is None else new.hours * 3600
     id = notices.add(connection, new.user, "maintenance", new.level, new.text, for_s=for_s)
-    [made] = [one for one in notices.of_user(connection, new.user) if one.id == id]
+    made = notices.find(connection, id or "")
+    assert made is not None, "it was made in this transaction"
     after = {"text": new.text, "level": new.level, "hours": new.hours}
     audit.record(
         connection,
@@ -114,10 +137,10 @@ def _dismiss(connection: Connection, who: Visitor, id: str) -> bool:
 
 
 def _take_back(connection: Connection, who: Visitor, id: str) -> bool:
-    there = [one for one in notices.of_user(connection, notices.EVERYBODY) if one.id == id]
-    if not there:
+    there = notices.find(connection, id)
+    if there is None or there.user != notices.EVERYBODY:
         return False
     notices.withdraw(connection, [id])
-    before = {"id": id, "text": there[0].text}
+    before = {"id": id, "text": there.text}
     audit.record(connection, f"user:{who.identity.name}", "notice.remove", "everybody", before, None)
     return True

@@ -19,6 +19,7 @@ from hub.admission.decide import Queued
 from hub.admission.desk import SqlDesk
 from hub.admission.doors import Waits, Wish
 from hub.admission.hub_api import Servers
+from hub.admission.outcome import STAYED, TURNED_BACK
 from hub.admission.starter import Starter
 from hub.admission.tickets import Ticket
 from hub.db.clock import Now
@@ -32,12 +33,14 @@ from spawner.refusal import Refusal
 from spawner.request import ACCOUNT
 from spawner.reservation import Reservation
 
-__all__ = ["Queue", "TicketModel"]
+__all__ = ["Queue", "TicketModel", "why_of"]
 
 T = TypeVar("T")
 
 _BEGUN_WITHIN_S = 2.0
 _LOOK_S = 0.05
+_STARTS = "Your turn has come, and your server is being started."
+_SWITCHES = "It is there: your session is stopped soon and starts again with it."
 
 
 class TicketModel(BaseModel):
@@ -173,7 +176,7 @@ class Queue:
             state=ticket.state,
             place=queued.place if queued is not None else None,
             of=queued.of if queued is not None else None,
-            why=_why(ticket, queued),
+            why=why_of(ticket, queued),
             estimate=queued.estimate.text(now) if queued is not None else "",
             starts_at=_moment(starts),
             needs_login=ticket.needs_login,
@@ -210,7 +213,12 @@ class Queue:
         return found
 
 
-def _why(ticket: Ticket, queued: Queued | None) -> str:
+def why_of(ticket: Ticket, queued: Queued | None = None) -> str:
+    """Return why a ticket waits, what is being done about it, or how it ended."""
+    if ticket.state == "starting":
+        if ticket.said in (STAYED, TURNED_BACK):
+            return ticket.said
+        return _STARTS if ticket.replaces is None else _SWITCHES  # what is stored is why it waited before
     if queued is not None and (queued.cause or not ticket.said):
         return f"{queued.why} {ticket.said}" if queued.cause in ("retry",) and ticket.said else queued.why
     return ticket.said

@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 from fastapi.responses import StreamingResponse
@@ -22,6 +23,7 @@ from hub.admission import tickets
 from hub.admission.decide import Queued
 from hub.admission.tickets import Ticket
 from hub.web.door import Door, Visitor
+from hub.web.live import PER_PERSON
 from hub.web.problems import Problem
 from hub.web.queue import Queue, TicketModel
 
@@ -57,6 +59,7 @@ class QueueLive:
         self._limit = limit
         self._closing = closing
         self._watched: dict[str, int] = {}
+        self._people: Counter[tuple[str, str]] = Counter()
         self._reader: asyncio.Task[None] | None = None
         self._signature: object = None
         self._worked_at = 0.0
@@ -73,16 +76,25 @@ class QueueLive:
         return self._closing()
 
     @contextlib.asynccontextmanager
-    async def watching(self, ticket_id: str) -> AsyncIterator[None]:
-        """Keep the document of this ticket up to date meanwhile; raises Problem `full`."""
-        if sum(self._watched.values()) >= self._limit:
+    async def watching(self, ticket_id: str, visitor: Visitor) -> AsyncIterator[None]:
+        """Keep the document of this ticket up to date meanwhile; raises Problem `full` or `too-many-pages`."""
+        who = (visitor.identity.kind, visitor.identity.name)
+        if self._people.total() >= self._limit:
             raise Problem("full", "Too many live pages are open; reload this one to see your place.")
+        if self._people[who] >= PER_PERSON:
+            raise Problem(
+                "too-many-pages", f"You have {PER_PERSON} live pages open, which is the most; close some, or reload."
+            )
+        self._people[who] += 1
         self._watched[ticket_id] = self._watched.get(ticket_id, 0) + 1
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read(), name="armillary-queue-events")
         try:
             yield
         finally:
+            self._people[who] -= 1
+            if not self._people[who]:
+                del self._people[who]
             self._watched[ticket_id] -= 1
             if not self._watched[ticket_id]:
                 del self._watched[ticket_id]
@@ -98,7 +110,8 @@ class QueueLive:
             except Exception:  # noqa: BLE001  # whatever it is, the pages must hear of the next change
                 _log.exception("The queue could not be read for the live pages")
             else:
-                self.told.update(found)
+                # Some may have left while this was read: what is kept of them nobody would ever remove.
+                self.told.update({id: said for id, said in found.items() if id in self._watched})
             async with self.news:
                 self.news.notify_all()
             await asyncio.sleep(_LOOK_S)
@@ -139,7 +152,7 @@ class TicketStream(StreamingResponse):
         spoke_at = looked_at = now
         document = first
         try:
-            async with live.watching(ticket_id):
+            async with live.watching(ticket_id, who):
                 while not live.closing:
                     text, now = document.model_dump_json(), time.monotonic()
                     if text != told:

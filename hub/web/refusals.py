@@ -4,7 +4,7 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 `from __future__ import annotations` here.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -15,7 +15,7 @@ from hub.admission.refused import by_code
 from hub.db.transaction import read
 from hub.settings.quotas import QuotaSettings
 from hub.web.door import Door, Visitor
-from hub.web.problems import Problem, answers
+from hub.web.problems import FieldProblem, Problem, answers, of_fields
 from hub.web.sessions import in_database
 
 __all__ = ["router"]
@@ -58,7 +58,9 @@ def router(door: Door, database: Database, quotas: QuotaSettings) -> APIRouter:
         if not who.identity.admin:
             raise Problem("not-allowed", "Only administrators may see what was refused.")
         last = query.last or datetime.now(quotas.zone).date()
-        first = query.first or last - timedelta(days=_DAYS - 1)
+        first = query.first or date.fromordinal(max(1, last.toordinal() - (_DAYS - 1)))
+        if last < first:
+            raise of_fields([FieldProblem(field="query.to", detail=f"{last} is before {first}")])
         found = await in_database(lambda: read(database, lambda connection: by_code(connection, first, last)))
         said = [RefusedSaid(**one._asdict()) for one in found]
         return RefusalsSaid(first=first.isoformat(), last=last.isoformat(), refusals=said)

@@ -4,6 +4,7 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 `from __future__ import annotations` here.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Response
@@ -12,19 +13,25 @@ from sqlalchemy import Connection
 
 from hub.admission.doors import Starts, Waits, request
 from hub.web.door import Door, Visitor
-from hub.web.problems import answers
+from hub.web.problems import FieldProblem, answers, of_fields
 from hub.web.queue import Queue, TicketModel
+from profiles.syntax import shown
 
 __all__ = ["CODES", "Outcome", "RequestBody", "ServerName", "router"]
 
 CODES = ("bad-request", "login-needed", "not-allowed", "other-site", "hub-away", "refused", "database-away")
 
 _MOST_OPTIONS = 50
+_NEW_NAME = re.compile(r"(?=.{1,30}$)[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_NO_NAMES = (".", "..", "~")
+"""Browsers and clients take the first two out of paths; the last stands for the server without a name."""
 
 
 def _server_name(text: str) -> str:
     if "/" in text or not text.isprintable() or text != text.strip():
         raise ValueError("must be printable, without '/' and without spaces at its ends")
+    if text in _NO_NAMES:
+        raise ValueError(f"must not be one of {', '.join(_NO_NAMES)}, which mean something else in addresses")
     return text
 
 
@@ -64,6 +71,17 @@ class Outcome(BaseModel):
     ticket: TicketModel = Field(description="By which it can be followed, changed and left.")
 
 
+async def _check_name(queue: Queue, user: str, server: str) -> None:
+    """Refuse the name of a new server that the hub refuses (JupyterHub 6.1, `is_valid_safe_slug`), before it has waited
+    in line. One that there is already keeps its name; while the hub is away it decides later."""
+    if server and not _NEW_NAME.fullmatch(server) and await queue.hub.has(user, server) is False:
+        detail = (
+            f"{shown(server)} cannot be the name of a new server: use up to 30 lower-case letters, digits and single "
+            "'-', a letter first, and a letter or digit last"
+        )
+        raise of_fields([FieldProblem(field="body.server", detail=detail)])
+
+
 def router(door: Door, queue: Queue) -> APIRouter:
     """Return the path."""
     found = APIRouter(tags=["queue"])
@@ -81,6 +99,7 @@ def router(door: Door, queue: Queue) -> APIRouter:
         """Asking twice for the same is asking once. A refusal has the status and code of its cause."""
         more: dict[str, Any] = {"may_wait": body.may_wait, "notify": body.notify}
         wish = queue.wish(who, body.server, body.options, body.account, **more)
+        await _check_name(queue, wish.person.name, body.server)
 
         def work(connection: Connection) -> Starts | Waits:
             return request(connection, queue.desk.store, wish)

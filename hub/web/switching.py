@@ -24,7 +24,7 @@ from hub.admission.tickets import Ticket
 from hub.web.door import Door
 from hub.web.leaving import leave
 from hub.web.problems import Problem, RefusedRequest, answers
-from hub.web.queue import Queue
+from hub.web.queue import Queue, why_of
 from hub.web.requests import CODES
 from hub.web.session_documents import InLine
 from hub.web.sessions import Owner, Said, Server, find_owner
@@ -36,7 +36,7 @@ from spawner.refusal import Refusal
 from spawner.request import ACCOUNT
 from spawner.reservation import Reservation
 
-__all__ = ["in_line", "router"]
+__all__ = ["check_switch", "in_line", "router"]
 
 _MOST = 64
 """How many cards are offered at most where the catalogue does not say."""
@@ -136,9 +136,7 @@ def router(door: Door, queue: Queue) -> APIRouter:
         """The session goes on until the other one is there; then it is warned, stopped, and started with that."""
         owner = await find_owner(door, http, server)
         held = await _running(queue, owner)
-        if _same(held, wanted):
-            raise Problem("cannot-switch", "The session has that already.")
-        _check_beside(held, wanted, await queue.desk.availability())
+        check_switch(held, wanted.accelerator, wanted.count, await queue.desk.availability())
         wish = _wish(queue, owner, held, wanted, _profile(queue, owner.visitor.identity.person, held))
         answer = await queue.decide(lambda connection: request(connection, queue.desk.store, wish))
         return _said(queue, answer)
@@ -172,7 +170,7 @@ def in_line(queue: Queue | None) -> Callable[[Connection, Ticket], InLine | None
     def told(connection: Connection, ticket: Ticket) -> InLine | None:
         if queue is not None and ticket.state == "starting" and ticket.replaces is not None:
             stops_at = ticket.changed_at + queue.desk.store.rules.queue.switch_grace_s
-            return InLine(0, 0, ticket.said, stops_at)
+            return InLine(0, 0, why_of(ticket), stops_at)
         if queue is None or ticket.state != "waiting":
             return None
         found = queue.desk.store.place(connection, ticket)
@@ -238,25 +236,36 @@ def _options(held: Reservation, wanted: Wanted, profile: ProfileOffer | None) ->
     return options
 
 
-def _same(held: Reservation, wanted: Wanted) -> bool:
-    key = "" if wanted.accelerator == NO_ACCELERATOR else wanted.accelerator
-    return (held.accelerator or "") == key and (not key or held.count == wanted.count)
-
-
-def _check_beside(held: Reservation, wanted: Wanted, availability: Availability) -> None:
-    """Refuse more or fewer of the same kind where there are not that many beside those that the session keeps.
+def check_switch(held: Reservation, accelerator: str, count: int, availability: Availability) -> None:
+    """Refuse what is no switch: what a session has already, and more or fewer of the same kind where there are not that
+    many beside those that it keeps.
 
     It keeps them until the other start has succeeded, so a place in the queue would wait for what never comes.
+
+    Parameters
+    ----------
+    accelerator
+        Key; empty or `none`: none.
+
+    Raises
+    ------
+    Problem
+        `cannot-switch`.
     """
-    count = availability.count(held.accelerator) if held.accelerator == wanted.accelerator else None
-    if count is None or count.unknown or not availability.fresh:
+    key = "" if accelerator == NO_ACCELERATOR else accelerator
+    if (held.accelerator or "") != key:
         return
-    usable = count.total - count.used_by_others - count.held_back
-    if held.count + wanted.count > usable:
+    if not key or held.count == count:
+        raise Problem("cannot-switch", "The session has that already.")
+    known = availability.count(key)
+    if known is None or known.unknown or not availability.fresh:
+        return
+    usable = known.total - known.used_by_others - known.held_back
+    if held.count + count > usable:
         raise Problem(
             "cannot-switch",
             f"The session keeps what it has until the other start has succeeded, and {usable} can be used in all. Stop "
-            f"the session, and start it with {wanted.count}.",
+            f"the session, and start it with {count}.",
         )
 
 

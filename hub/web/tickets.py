@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from hub.admission import changes, tickets
+from hub.admission import changes, reservations, tickets
 from hub.admission.doors import Waits, change
 from hub.admission.tickets import Ticket
 from hub.web.door import Door, Visitor
@@ -21,6 +21,8 @@ from hub.web.problems import Problem, answers
 from hub.web.queue import Queue, TicketModel
 from hub.web.queue_events import QueueLive, TicketStream
 from hub.web.requests import CODES, RequestBody
+from hub.web.switching import check_switch
+from spawner.reservation import Reservation
 
 __all__ = ["router"]
 
@@ -68,7 +70,7 @@ def _own(found: APIRouter, visitor: Any, queue: Queue) -> None:
 
     @found.put(
         "/api/tickets/{ticket_id}",
-        responses=answers(*_CODES, "not-waiting"),
+        responses=answers(*_CODES, "not-waiting", "cannot-switch"),
         summary="Change what is waited for",
         operation_id="change_ticket",
     )
@@ -79,6 +81,7 @@ def _own(found: APIRouter, visitor: Any, queue: Queue) -> None:
         if ticket.user != who.identity.person.name:
             raise Problem("not-allowed", "Only the owner may change what is waited for.")
         wish = queue.wish(who, ticket.server, body.options, body.account, notify=body.notify)
+        await _check_switch(queue, ticket, wish.wanted)
 
         def work(connection: Connection) -> Waits | None:
             now = tickets.find(connection, ticket_id)
@@ -110,6 +113,16 @@ def _own(found: APIRouter, visitor: Any, queue: Queue) -> None:
         actor = "" if own else f"user:{who.identity.name}"
         await leave_ticket(queue, ticket_id, "left" if own else "cancelled", said, actor)
         return Response(status_code=204)
+
+
+async def _check_switch(queue: Queue, ticket: Ticket, wanted: Reservation) -> None:
+    """Refuse a change that would make a switch to what the running session has; raises Problem `cannot-switch`."""
+    if ticket.replaces is None:
+        return
+    replaces = ticket.replaces
+    held = await queue.read(lambda connection: reservations.find(connection, replaces))
+    if held is not None:
+        check_switch(held, wanted.accelerator or "", wanted.count, await queue.desk.availability())
 
 
 def _live(found: APIRouter, door: Door, queue: Queue, live: QueueLive) -> None:

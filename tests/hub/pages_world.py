@@ -59,6 +59,9 @@ class Page(HTMLParser):
             self.links.append(given["href"] or "")
         if tag == "form":
             self.forms.append((given, {}))
+        if tag == "button" and given.get("formaction"):  # it sends another form than the one around it, elsewhere
+            [fields] = [fields for form, fields in self.forms if form.get("id") and form["id"] == given.get("form")]
+            self.forms.append(({"action": given["formaction"]}, fields))
         if tag in ("input", "select", "textarea", "button"):
             self.controls.append({"tag": tag, **given})
         name = given.get("name") or ""

@@ -166,6 +166,34 @@ def test_moved_and_expedited_tickets_have_other_places_and_are_audited(site: Sit
     assert sorted(actions) == ["ticket.cancel", "ticket.expedite", "ticket.move", "ticket.move"]
 
 
+def test_who_was_put_in_front_can_be_put_behind_all_again(site: Site) -> None:
+    site.ask("ann", count=2)
+    first, second, third = (site.ask(name).ticket.id for name in ("bob", "cleo", "dan"))
+    site.write(lambda found: changes.expedite(found, first, "user:admin"))
+    moved = site.write(lambda found: changes.move(found, first, None, "user:admin"))
+    assert list(site.read(lambda found: site.desk.store.queue(site.desk.store.standing(found)))) == [
+        second,
+        third,
+        first,
+    ]
+    assert moved is not None
+    assert moved.priority == 0
+
+
+def test_a_place_between_two_is_there_however_often_somebody_is_moved_there(site: Site) -> None:
+    site.ask("ann", count=2)
+    names = [site.ask(f"user{number}").ticket.id for number in range(4)]
+    order = list(names)
+    for number in range(40):  # each time between the same two: half of what was left
+        last = order[-1] if number % 2 else order[-2]
+        order.remove(last)
+        order.insert(1, last)
+        before = order[2]
+        site.write(lambda found, last=last, before=before: changes.move(found, last, before, "user:admin"))
+        assert [one.id for one in site.read(tickets.waiting)] == order, number
+    assert len({one.rank for one in site.read(tickets.waiting)}) == 4
+
+
 def test_requests_at_once_never_grant_more_than_there_is(site: Site) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda number: site.ask(f"user{number}"), range(24)))

@@ -154,6 +154,16 @@ async def test_one_that_cannot_measure_is_idle_when_the_hub_says_so(site: Sessio
     assert site.hub.stopped == [("ann", "")]
 
 
+async def test_who_worked_by_the_hubs_word_is_told_since_when_that_is_not_so(site: Sessions) -> None:
+    site.start("s1", "ann")
+    site.measures["s1"] = None
+    await site.pass_(5 * HOUR, step=300)
+    site.hub.unused["ann", ""] = 1.8 * HOUR
+    await site.pass_(90, step=5)
+    [warning] = site.notices("ann")
+    assert "has done nothing for 1 hour 48 minutes." in warning.text
+
+
 async def test_on_a_shared_card_the_neighbours_work_keeps_nobody(site: Sessions) -> None:
     site.start("s1", "ann", share=0.25)
     site.start("s2", "ben")

@@ -42,6 +42,7 @@ def site(tmp_path: Path) -> Path:
     engine = connect(f"sqlite:///{tmp_path}/state/armillary.sqlite")
     upgrade(engine)
     limits = {"default": {"servers": 2, "memory": "64Gi"}, "group:urn:x: y": {"hours:week": 40}}
+    limits["group:Zoë \N{MICROSCOPE}"] = {"queued": 3}
     write(engine, lambda connection: declare(connection, quotas(limits), "file quotas.yaml"))
     field = parse_field("hours:week")
     write(engine, lambda connection: put(connection, "member:cms", field, None, "user:root"))
@@ -58,6 +59,7 @@ def test_limits_are_shown_as_a_file_that_says_the_same_and_who_set_them(site: Pa
         ("default", "servers", 2),
         ("default", "memory", 64 << 30),
         ("group:urn:x: y", "hours:week", 40),
+        ("group:Zoë \N{MICROSCOPE}", "queued", 3),
         ("group:cms", "hours:week", Decimal("2.5")),
         ("member:cms", "hours:week", None),
     }
@@ -107,8 +109,9 @@ def test_files_are_checked_against_the_catalogue(tmp_path: Path) -> None:
         (("check", "x.yaml"), "catalogue: none.yaml\n", "none.yaml"),
         (("show", "--subject", "cms"), "", "'cms' is no subject of limits"),
         (("show",), "state_dir: /dev/null/nowhere\n", "/dev/null/nowhere"),
+        (("show",), "state_dir: state\n", "`armillary db upgrade`"),
     ],
-    ids=["settings-show", "settings-check", "catalogue", "subject", "database"],
+    ids=["settings-show", "settings-check", "catalogue", "subject", "database", "no-database"],
 )
 def test_what_is_wrong_is_a_sentence_and_status_1(
     words: tuple[str, ...], settings: str, said: str, tmp_path: Path
@@ -117,3 +120,4 @@ def test_what_is_wrong_is_a_sentence_and_status_1(
     done = run(*words, folder=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert said in done.stdout
+    assert not list(tmp_path.rglob("*.sqlite")), "looking makes no database"

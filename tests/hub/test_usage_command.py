@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,9 +107,12 @@ def test_a_session_is_corrected_and_the_audit_knows(environ: dict[str, str], tmp
         (["report", "--month", "2026-13"], "'2026-13' is no month: write one such as 2026-11"),
         (["report", "--week", "2027-W53"], "'2027-W53' is no week"),
         (["report", "--day", "yesterday"], "'yesterday' is no day"),
+        (["export", "--day", "9999-12-31", "use.parquet"], "days are of the years 1971 to 9998"),
         (["report", "--by", "colour"], "'colour' cannot be told apart; legal: day, account, user, accelerator"),
         (["report", "--by", "day,day"], "each can be there once"),
         (["report", "--account", "cms"], "legal: user:NAME, group:GROUP"),
+        (["report", "--group", ""], "'group:' names nobody"),
+        (["report", "--user", ""], "--user names nobody"),
         (["report", "--from-to", "2026-11-02", "2026-11-01"], "2026-11-01 is before 2026-11-02"),
         (["export", "use.xls"], "must end with .csv (days) or .parquet (sessions)"),
         (["report", "--settings", "none.yaml"], "none.yaml"),
@@ -128,6 +133,12 @@ def test_a_database_without_tables_is_said(tmp_path: Path) -> None:
     done = usage("report", folder=tmp_path, environ={"ARMILLARY_DATABASE__URL": f"sqlite:///{tmp_path}/a.sqlite"})
     assert done.returncode == 1
     assert "`armillary db upgrade`" in done.stderr
+
+
+@pytest.mark.parametrize(("read", "text"), [(_month, "9999-12"), (_week, "9999-W52")])
+def test_the_last_month_and_week_there_can_be_have_no_end(read: Callable[[str], object], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write one such as 2026"):
+        read(text)
 
 
 def test_months_and_weeks_end_where_they_end() -> None:

@@ -153,6 +153,28 @@ async def test_administrators_see_all_move_and_cancel_and_others_do_not(browse: 
     assert "Only administrators may change the order" in refused.text
 
 
+async def test_the_page_of_many_places_is_no_longer_than_it_has_to_be(
+    browse: Browse, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.web.pages.queue._MOST", 20)
+    site.ask("ann", count=2)
+    names = [f"user{number}" for number in range(25)]
+    for name in names:
+        site.ask(name)
+    page = await browse("root").open("/queue")
+    read_page(page)
+    assert page.tags.count("option") == 20, (
+        "each place once, and behind all; the one that starts is none to be moved to"
+    )
+    assert "The first 20 of 26 places are shown." in page.text
+    assert "user24" not in page.text
+    found = await browse("root").open("/queue?person=user24")
+    read_page(found)
+    assert "Cancel the place of user24" in found.text
+    assert "user23" not in found.text
+    assert "zoe has no place." in (await browse("root").open("/queue?person=zoe")).text
+
+
 async def test_places_of_others_are_not_there(browse: Browse, site: Site) -> None:
     site.ask("ann", count=2)
     waits = site.ask("bob")

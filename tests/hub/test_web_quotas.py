@@ -116,6 +116,15 @@ def test_without_limits_there_is_an_account_and_nothing_else(world: World) -> No
     assert said["accounts"] == [{"account": "user:ann", "title": "your own account", "default": True, "limits": []}]
 
 
+def test_what_a_program_sets_is_not_told_to_be_a_persons(world: World) -> None:
+    world.hub.person("robot", "ann", kind="service", admin=True)
+    assert ask(world, "PUT", "/default/servers", "robot", {"value": 3}, If_None_Match="*").json()["changed_by"] == (
+        "service:ann"
+    )
+    assert ask(world, "DELETE", "/default/servers", "robot", If_Match="*").status_code == 204
+    assert {actor for actor, _, _ in actions(world)} == {"service:ann"}
+
+
 def test_a_program_that_is_nobody_has_no_accounts(world: World) -> None:
     world.hub.person("robot", "robot", kind="service")
     assert ask(world, "GET", "", "robot").json()["accounts"] == []

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from jupyterhub.slugs import is_valid_safe_slug
 from sqlalchemy import Engine, event, update
 
 from hub import audit
-from hub.admission import changes, reservations
+from hub.admission import changes, reservations, tickets
 from hub.admission.hub_api import HubServers
 from hub.db.tables import tickets as ticket_table
 from hub.web.app import ServiceParts, create_app
+from hub.web.door import Visitor
 from hub.web.hub_access import HubAccess, Identity
+from hub.web.live import PER_PERSON
 from hub.web.place import Place
+from hub.web.problems import Problem
+from hub.web.queue import Queue
+from hub.web.queue_events import QueueLive
 from tests.hub.admission_world import CATALOGUE, Site, until
 from tests.hub.hub_double import TOKEN, HubDouble
 from tests.hub.web_world import ACCESS, PREFIX, problem
@@ -82,6 +90,7 @@ async def test_a_request_that_can_be_had_is_started_at_once(client: httpx.AsyncC
     said = answer.json()
     assert (said["state"], said["begun"]) == ("starting", True)
     assert said["ticket"]["url"] == "/user/ann/"
+    assert said["ticket"]["why"] == "Your turn has come, and your server is being started."
     assert said["ticket"]["title"] == "Card (simulated)"
     assert answer.headers["Location"] == f"{PREFIX}/api/tickets/{said['ticket']['id']}"
     await until(lambda: site.ticket(said["ticket"]["id"]).state == "ended")
@@ -106,6 +115,15 @@ async def test_the_third_waits_sees_its_place_changes_it_and_leaves(client: http
     assert (await client.delete(path, headers=by("bob"))).status_code == 204
     assert site.ticket(said["ticket"]["id"]).ended_as == "left"
     problem(await client.put(path, json=body, headers=by("bob")), 409, "not-waiting")
+
+
+async def test_what_starts_does_not_say_why_it_waited(client: httpx.AsyncClient, site: Site) -> None:
+    await ask(client, "ann", 2)
+    said = (await ask(client, "bob")).json()["ticket"]
+    assert "are in use" in said["why"]
+    site.write(lambda found: tickets.promote(found, said["id"], "spawn", seen_to_s=60))
+    shown = (await client.get(f"/api/tickets/{said['id']}", headers=by("bob"))).json()
+    assert (shown["state"], shown["why"]) == ("starting", "Your turn has come, and your server is being started.")
 
 
 async def test_where_the_hub_does_not_begin_in_time_the_answer_says_so_and_the_start_goes_on(
@@ -152,6 +170,8 @@ async def test_refusals_have_their_own_code_status_and_text(client: httpx.AsyncC
     "body",
     [
         pytest.param({"server": "a/b"}, id="slash"),
+        pytest.param({"server": ".."}, id="dots"),
+        pytest.param({"server": "~"}, id="default-server"),
         pytest.param({"server": "a\nb"}, id="control character"),
         pytest.param({"server": "a" * 256}, id="long name"),
         pytest.param({"options": []}, id="no object"),
@@ -202,6 +222,85 @@ async def test_a_live_page_hears_of_its_place_until_the_ticket_ends(client: http
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert "event: ticket" in answer.text
     assert "You left the queue." in answer.text
+
+
+class Held(Queue):
+    """A queue whose reads take as long as a test wants."""
+
+    read_once = asyncio.Event()
+    goes_on = asyncio.Event()
+
+    async def read(self, work: Any) -> Any:
+        found = await super().read(work)
+        self.read_once.set()
+        await self.goes_on.wait()
+        return found
+
+
+def live_pages(site: Site, kind: type[Queue] = Queue) -> QueueLive:
+    nobody: Any = None  # nothing is started or stopped by looking
+    return QueueLive(kind(site.desk, site.database, nobody, nobody, Place("/", "http://test")), 100, lambda: False)
+
+
+def visitor(name: str) -> Visitor:
+    return Visitor(Identity("user", name), name, "", False)
+
+
+async def test_one_person_cannot_take_the_live_pages_of_all(site: Site) -> None:
+    live = live_pages(site)
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(PER_PERSON):
+            await stack.enter_async_context(live.watching(f"{number:032x}", visitor("ann")))
+        with pytest.raises(Problem, match="You have 20 live pages open"):
+            await stack.enter_async_context(live.watching("a" * 32, visitor("ann")))
+        await stack.enter_async_context(live.watching("a" * 32, visitor("bob")))
+    async with live.watching("a" * 32, visitor("ann")):
+        pass
+
+
+async def test_nothing_is_kept_of_a_place_that_nobody_looks_at_any_more(site: Site) -> None:
+    site.ask("ann", count=2)
+    waits = site.ask("bob").ticket.id
+    Held.read_once, Held.goes_on = asyncio.Event(), asyncio.Event()
+    live = live_pages(site, Held)
+    async with live.watching(waits, visitor("bob")):
+        await asyncio.wait_for(Held.read_once.wait(), 20)
+    Held.goes_on.set()
+    async with live.news:
+        await asyncio.wait_for(live.news.wait(), 20)
+    assert live.told == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/sessions/%00",
+        "/api/sessions/a%00/switch",
+        "/api/usage?user=%00",
+        "/api/quotas?group=a%00",
+        "/usage?of=%00",
+    ],
+)
+async def test_a_character_that_no_database_takes_is_the_askers_mistake(client: httpx.AsyncClient, path: str) -> None:
+    problem(await client.get(path, headers=by("root")), 422, "bad-request")
+    problem(await client.delete("/api/notices/%00", headers=by("root")), 422, "bad-request")
+
+
+@pytest.mark.parametrize("name", ["my server", "Two", "é", "2nd", "a--b", "a-", "a" * 31])
+async def test_a_new_name_that_the_hub_refuses_gets_no_place(client: httpx.AsyncClient, site: Site, name: str) -> None:
+    assert not is_valid_safe_slug(name)
+    await ask(client, "ann", 2)
+    said = problem(await ask(client, "bob", server=name), 422, "bad-request")
+    assert "a letter first" in said["errors"][0]["detail"]
+    site.hub.server("bob", name)  # made before the hub had this rule
+    assert (await ask(client, "bob", server=name)).json()["state"] == "queued"
+
+
+@pytest.mark.parametrize("name", ["a", "two", "a-1-b", "a" * 30])
+async def test_a_new_name_that_the_hub_takes_gets_a_place(client: httpx.AsyncClient, name: str) -> None:
+    assert is_valid_safe_slug(name)
+    await ask(client, "ann", 2)
+    assert (await ask(client, "bob", server=name)).json()["state"] == "queued"
 
 
 async def test_while_the_database_is_away_nothing_is_lost_and_it_is_said(

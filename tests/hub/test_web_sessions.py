@@ -198,6 +198,28 @@ def test_notices_are_read_sent_and_dismissed(world: World) -> None:
     problem(ask(world, "POST", "/notices", "root", json={"text": ""}), 422, "bad-request")
 
 
+def test_what_is_told_to_everybody_is_listed_for_administrators_though_they_dismissed_it(world: World) -> None:
+    id = ask(world, "POST", "/notices", "root", json={"text": "Friday.\nAll day."}).json()["id"]
+    assert ask(world, "DELETE", f"/notices/{id}", "root").status_code == 204
+    ask(world, "POST", "/notices", "root", json={"text": "You alone.", "user": "ann"})
+    assert ask(world, "GET", "/notices", "root").json() == []
+    told = ask(world, "GET", "/notices?everybody=true", "root").json()
+    assert [one["id"] for one in told] == [id]
+    problem(ask(world, "GET", "/notices?everybody=true", "ann"), 403, "not-allowed")
+
+
+@pytest.mark.parametrize(
+    "more", [{"text": "\x00"}, {"text": "a\x1b[31m"}, {"text": " \n"}, {"user": "ann\x00"}, {"user": " "}]
+)
+def test_a_message_is_text(world: World, more: dict[str, str]) -> None:
+    problem(ask(world, "POST", "/notices", "root", json={"text": "Friday.", **more}), 422, "bad-request")
+
+
+def test_a_message_for_the_shortest_time_is_told(world: World) -> None:
+    sent = ask(world, "POST", "/notices", "root", json={"text": "Now.", "hours": 1e-12})
+    assert (sent.status_code, sent.json()["text"]) == (201, "Now."), sent.text
+
+
 def test_a_session_dismisses_a_notice_whose_id_has_slashes(world: World) -> None:
     hold(world, "s1", "ann")
     announce(world, "s1")

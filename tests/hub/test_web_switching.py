@@ -281,6 +281,24 @@ async def test_more_of_the_same_than_there_are_beside_what_it_has_is_refused(
     await until(accepted, 10)  # what is known is renewed each second
 
 
+@pytest.mark.parametrize(("count", "said"), [("1", "has that already"), ("2", "2 can be used in all")])
+async def test_a_place_for_a_switch_is_not_changed_to_what_is_no_switch(
+    client: httpx.AsyncClient, site: Site, count: str, said: str
+) -> None:
+    await running(client, site, "bob", "slice", count="2")
+    await running(client, site, "ann")
+    assert (await switch(client, "ann", "slice")).json()["outcome"] == "waiting"
+    ticket = waiting(site, "ann")
+    assert ticket is not None
+    path = f"/api/tickets/{ticket.id}"
+    more = {"accelerator": "card", "count": count}
+    changed = await client.put(path, json={"options": more}, headers=by("ann"))
+    assert said in problem(changed, 409, "cannot-switch")["detail"]
+    assert waiting(site, "ann") == ticket
+    other = await client.put(path, json={"options": {"accelerator": "none"}, "notify": True}, headers=by("ann"))
+    assert (other.status_code, other.json()["replaces"], other.json()["accelerator"]) == (200, True, None), other.text
+
+
 @pytest.mark.parametrize("by_ticket", [False, True], ids=["switch", "ticket"])
 async def test_who_stays_while_it_is_being_stopped_is_told_that_it_comes_back(
     client: httpx.AsyncClient, site: Site, by_ticket: bool
@@ -323,6 +341,8 @@ async def test_the_stop_that_comes_first_is_told_and_the_other_one_stands(
     told = (await client.get("/api/sessions/~", headers=by("ann@"))).json()["session"]
     assert told["stop_because"] == "switch"
     assert told["stop_at"] - now == pytest.approx(grace_s, abs=30)
+    text = (await client.get("/api/sessions/~", headers=by("ann@"))).json()["ticket"]["text"]
+    assert text == "It is there: your session is stopped soon and starts again with it."
     said = await client.delete(SWITCH, headers=by("ann@"))
     assert said.json()["text"] == "You left the queue; your session goes on."
     told = (await client.get("/api/sessions/~", headers=by("ann@"))).json()["session"]

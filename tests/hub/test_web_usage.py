@@ -131,6 +131,13 @@ def test_what_cannot_be_meant_is_said(world: World, query: str, field: str) -> N
     assert said["errors"][0]["field"] == field
 
 
+def test_refusals_of_days_that_cannot_be_counted_back_from(world: World) -> None:
+    said = world.get("/api/refusals?to=0001-01-05", "root")
+    assert (said.status_code, said.json()["first"]) == (200, "0001-01-01"), said.text
+    backwards = world.get("/api/refusals?from=2026-11-02&to=2026-11-01", "root")
+    assert problem(backwards, 422, "bad-request")["errors"][0]["field"] == "query.to"
+
+
 def test_a_program_says_whose_use_it_wants(world: World) -> None:
     said = problem(world.get("/api/usage", "robot"), 422, "bad-request")
     assert said["errors"][0]["field"] == "query.user"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import profiles
-from profiles.loader import load
+from profiles.loader import load, loads
 from profiles.offers import offers
 from spawner.capacity.availability import Availability
 from spawner.capacity.model import Count, Fit, Snapshot
@@ -209,3 +209,22 @@ def test_a_profile_that_is_placed_by_hand_promises_nothing_about_what_fits() -> 
     html = live(counted(t4=Count(2, 1, 1, fits_now=ROOM, fits_empty=ROOM)), profiles=profiles)
     assert "Fits beside" not in html
     assert "data-by-hand" in html
+
+
+def test_a_number_of_any_length_is_shown_again_as_it_was_typed() -> None:
+    made = loads("""
+images: {lab: {title: Lab, local: {}}}
+accelerators: {t4: {title: T4, simulated: {count: 8}}}
+profiles:
+  lab: {title: Lab, options: {image: lab, accelerator: [t4, none], count: {min: 1, max: 8}}}
+""")
+    typed = {"profile": "lab", "accelerator": "t4", "count": "9" * 5000}
+    shown = offers(made, ANN, "local")
+    found = Page(
+        str(
+            render(
+                shown, selected=typed, notices=[], catalogue=made, availability=Availability(), user="ann", server=""
+            )
+        )
+    )
+    assert found.all("input", value="9" * 5000)

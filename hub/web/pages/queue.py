@@ -24,6 +24,9 @@ from spawner.request import ACCOUNT
 
 __all__ = ["QueuePages"]
 
+_MOST = 500
+"""Places of others on one page."""
+
 _DONE = {
     "left": "You left the queue.",
     "changed": "The request is changed.",
@@ -65,14 +68,21 @@ class QueuePages:
         """The page."""
         said = await visit.get("/api/tickets")
         free = await self._free(visit) if said["tickets"] else []
-        everybody = await visit.get("/api/queue") if visit.admin else {"tickets": []}
+        everybody = (await visit.get("/api/queue"))["tickets"] if visit.admin else []
+        person = visit.query("person")
         return visit.page(
             "queue.html",
             status=status,
             done=_DONE.get(visit.query("done"), ""),
             error=error,
             mine=[self._shown(visit, one) for one in said["tickets"]],
-            all=[{**one, "account": say_account(one["account"], visit.name)} for one in everybody["tickets"]],
+            all=[
+                {**one, "account": say_account(one["account"], visit.name)}
+                for one in [one for one in everybody if person in ("", one["user"])][:_MOST]
+            ],
+            number=len(everybody),
+            most=_MOST,
+            person=person,
             waiting=[(self._title(key), number) for key, number in said["waiting"].items()],
             free=free,
             mail=self._mail,
