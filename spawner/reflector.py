@@ -124,7 +124,8 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
     async def loaded(self, within_s: float) -> bool:
         """Return whether the first list is there, waiting for it for at most this many seconds."""
         self.ensure_running()
-        await asyncio.wait([self.first_load_future], timeout=within_s)
+        if not self.first_load_future.done():
+            await asyncio.wait([self.first_load_future], timeout=within_s)
         return bool(self.first_load_future.done())
 
     @contextmanager
