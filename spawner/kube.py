@@ -18,6 +18,7 @@ from kubespawner.objects import make_namespace
 from profiles.model import Engine
 from spawner import pod as steps
 from spawner.api_refusals import explain
+from spawner.capacity.availability import Availability
 from spawner.claims import ensure_template
 from spawner.core import RequestSpawner
 from spawner.diagnosis import Reason, diagnose, exit_code, process_runs
@@ -56,6 +57,10 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
 
     stages: Stages | None = None
     """Where the time of the present start went."""
+
+    known: Availability | None = None
+    """What was free a moment ago; for texts about a start that waits, and only as long as it does: it is all that
+    anybody holds."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -136,6 +141,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
             raise
         finally:
             self._starting = False
+            self.known = self._last_view = None  # not to be kept as long as the server runs
             self.feed.close()
 
     async def _hold(self, request: Request, seconds: float) -> None:
@@ -151,7 +157,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         memory = self.mem_guarantee or self.mem_limit
         try:
             await self.reserve(request, cpu=cpu, memory=memory, expires_in_s=seconds + _MARGIN_S)
-            await self.availability()  # what a pod that cannot be placed at once is explained by
+            await self._count()  # what a pod that cannot be placed at once is explained by
         except Refusal:
             self.spawn_id = None
             raise
@@ -254,7 +260,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
     async def _too_late(self, seconds: float) -> StartFailed:
         with suppress(TimeoutError):
             async with asyncio.timeout(_COUNTING_S):
-                await self.availability()
+                await self._count()
         view, known = self._last_view, self._known()
         pod = view.pod if view is not None else None
         waited = step(pod, view.events, known).text if view is not None and pod else "Asking the cluster"
@@ -278,10 +284,15 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         device = accelerator.kubernetes
         return Known(wanted, accelerator.title, device.resource if device is not None else None, self.known)
 
+    async def _count(self) -> None:
+        found = await self.availability()
+        if self._starting:
+            self.known = found
+
     def _count_again(self) -> None:
         """See that the next look at a pod that waits for a node has fresh counts; this one does not wait for them."""
         if self._counting is None or self._counting.done():
-            self._counting = self._in_background(self.availability())
+            self._counting = self._in_background(self._count())
 
     async def _make_secret(self) -> None:
         try:

@@ -67,7 +67,7 @@ class PodMaker:
         self._stop_timeout_s = stop_timeout_s
         self._log = log
         self.in_flight: asyncio.Task[dict[str, Any]] | None = None
-        """The request that is under way; it goes on when start() is cancelled, so that stop() can see its end."""
+        """The request that is under way, if one is; it goes on when start() is cancelled, so stop() sees its end."""
         self.doubtful = False
         """A request was given up without an answer: the pod may appear later."""
 
@@ -112,8 +112,14 @@ class PodMaker:
 
     async def _post(self, namespace: str, pod: Pod) -> dict[str, Any]:
         self.in_flight = asyncio.ensure_future(self._api.create_pod(namespace, pod))
-        self.in_flight.add_done_callback(_retrieve)
+        self.in_flight.add_done_callback(self._answered)
         return await asyncio.shield(self.in_flight)
+
+    def _answered(self, task: asyncio.Task[dict[str, Any]]) -> None:
+        if self.in_flight is task:
+            self.in_flight = None  # with its answer, the whole pod, which would stay as long as the server
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear of its failure; unheard exceptions are logged as bugs
 
     async def _make_way(self, found: dict[str, Any], say: Callable[[str], None]) -> None:
         name = found["metadata"]["name"]
@@ -179,9 +185,3 @@ async def late_pod_removed(api: KubeApi, namespace: str, name: str, spawn_id: st
         except ApiFailure:
             continue
     return False
-
-
-def _retrieve(task: asyncio.Task[dict[str, Any]]) -> None:
-    # Nobody may be left to hear of its failure; unheard exceptions are logged as bugs.
-    if not task.cancelled():
-        task.exception()

@@ -85,7 +85,8 @@ class PodWatch:
                 if result is not None:
                     return result
                 try:
-                    await asyncio.wait_for(changed.wait(), recheck_s or self.recheck_s)
+                    async with asyncio.timeout(recheck_s or self.recheck_s):
+                        await changed.wait()
                 except TimeoutError:
                     await self._ask()
 

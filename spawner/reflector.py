@@ -14,9 +14,9 @@ import json
 import math
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from kubespawner.reflector import ResourceReflector
@@ -26,6 +26,7 @@ from traitlets import Int
 from spawner.diagnosis import why_gone
 from spawner.metrics import REFLECTOR_FAILURES, REFLECTOR_LISTS
 from spawner.reason import Reason
+from spawner.wire import Change, Event, Pod, read_change, read_page
 
 __all__ = ["LiveEvents", "LivePods", "LiveReflector"]
 
@@ -83,9 +84,12 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         help="""
         How many objects are read at once.
 
-        Default: 100, about half a megabyte of pods, which takes the hub's event loop a few milliseconds to parse.
+        Default: 100, about a megabyte of pods, which takes the hub's event loop a millisecond or two to read.
         """,
     )
+
+    shape: ClassVar[Any] = Any
+    """What is read of each object, a TypedDict of `wire`; by default everything."""
 
     longest_pause_s = 15.0
     """The longest pause between attempts while the API server does not answer."""
@@ -120,7 +124,8 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
     async def loaded(self, within_s: float) -> bool:
         """Return whether the first list is there, waiting for it for at most this many seconds."""
         self.ensure_running()
-        await asyncio.wait([self.first_load_future], timeout=within_s)
+        if not self.first_load_future.done():
+            await asyncio.wait([self.first_load_future], timeout=within_s)
         return bool(self.first_load_future.done())
 
     @contextmanager
@@ -238,17 +243,16 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
         while True:
             response = await self._request(limits, **parameters)
             async with response:
-                page = json.loads(await response.read())
-            for item in page.get("items") or ():
+                page = read_page(await response.read(), self.shape)
+            for item in page.items or ():
                 if (read := self._read(item)) is not None:
                     found[read[0]] = read[1]
-            rest = page["metadata"].get("continue")
-            if not rest:
+            if not page.metadata.continue_:
                 break
-            parameters = {"limit": self.page_size, "_continue": rest}
+            parameters = {"limit": self.page_size, "_continue": page.metadata.continue_}
             await asyncio.sleep(0)
         self._replace(found)
-        self._version = page["metadata"]["resourceVersion"]
+        self._version = page.metadata.resource_version
         self._last_contact = self._now()
         if not self.first_load_future.done():
             self.first_load_future.set_result(None)
@@ -272,12 +276,12 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
             self._last_contact = self._opened = self._now()
             self._watching()
             async for line in _lines(response.content):
-                self._take(json.loads(line))
+                self._take(read_change(line, self.shape))
                 if self._changes % _BURST == 0:
                     await asyncio.sleep(0)
 
-    def _take(self, change: Mapping[str, Any]) -> None:
-        kind, item = change["type"], change["object"]
+    def _take(self, change: Change[Any]) -> None:
+        kind, item = change.type, change.object
         if kind == "ERROR":
             if item.get("code") == 410:
                 raise _Expired
@@ -298,18 +302,13 @@ class LiveReflector(ResourceReflector):  # type: ignore[misc]  # KubeSpawner is 
 
     def _read(self, item: Item) -> tuple[str, Any] | None:
         """Return what is kept of an object, and under which key; None: nothing."""
-        return _key(item), self._slim(item)
+        return _key(item), item
 
     def _watching(self) -> None:
         """Hear that a watch is open."""
 
     def _problem(self, text: str) -> None:
         """Hear of the end of a watch: why it failed, or "" if the server ended it in good order."""
-
-    def _slim(self, item: Item) -> Item:
-        metadata = item["metadata"]
-        metadata.pop("managedFields", None)  # a third of a pod, of no use to anybody here
-        return item
 
     def _about(self, item: Item) -> str:
         return _key(item)
@@ -334,6 +333,8 @@ class LivePods(LiveReflector, PodReflector):  # type: ignore[misc]  # KubeSpawne
     A pod whose node is lost, or that makes room for another one, is gone before anybody polls it.
     """
 
+    shape = Pod
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._why_gone: OrderedDict[str, Reason] = OrderedDict()
         super().__init__(*args, **kwargs)
@@ -355,8 +356,7 @@ class LivePods(LiveReflector, PodReflector):  # type: ignore[misc]  # KubeSpawne
 class LiveEvents(LiveReflector, EventReflector):  # type: ignore[misc]  # KubeSpawner is untyped
     """The events about pods, found by pod; upstream sorts all events of the namespace each second per open tab."""
 
-    _FIELDS = ("type", "reason", "message", "count", "series", "involvedObject", "lastTimestamp", "eventTime")
-    _METADATA = ("name", "namespace", "uid", "resourceVersion")
+    shape = Event
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._by_pod: dict[str, dict[str, Item]] = {}
@@ -367,13 +367,10 @@ class LiveEvents(LiveReflector, EventReflector):  # type: ignore[misc]  # KubeSp
         events = self._by_pod.get(key, {}).values()
         return [event for event in events if event["involvedObject"].get("uid") in (uid, None)]
 
-    def _slim(self, item: Item) -> Item:
-        metadata = item["metadata"]
-        slim = {name: item[name] for name in self._FIELDS if name in item}
-        slim.setdefault("lastTimestamp", None)  # KubeSpawner's `events` reads both without asking
-        slim.setdefault("eventTime", None)
-        slim["metadata"] = {name: metadata[name] for name in self._METADATA if name in metadata}
-        return slim
+    def _read(self, item: Item) -> tuple[str, Any] | None:
+        item.setdefault("lastTimestamp", None)  # KubeSpawner's `events` reads both without asking
+        item.setdefault("eventTime", None)
+        return super()._read(item)
 
     def _about(self, item: Item) -> str:
         about = item["involvedObject"]

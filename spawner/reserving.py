@@ -48,9 +48,6 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     reservation: Reservation | None = None
     """What is held for the present start; None where nothing was asked for, or after a restart of the hub."""
 
-    known: Availability | None = None
-    """What was free when this was last asked; for texts about a start that waits."""
-
     @property
     def person(self) -> Person:
         """Whose server this is, as the catalogue's rules see them."""
@@ -70,9 +67,7 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
 
     async def availability(self) -> Availability | None:
         """Return what is free now; None where nobody counts."""
-        if self.desk is not None:
-            self.known = await self.desk.availability()
-        return self.known
+        return await self.desk.availability() if self.desk is not None else None
 
     async def reserve(
         self, request: Request, *, cpu: Any = None, memory: int | None = None, expires_in_s: float

@@ -28,6 +28,7 @@ import aiohttp
 from tests.bench import hubs, storm_report
 from tests.bench.crowd import populated
 from tests.bench.report import conditions
+from tests.bench.storm_config import BARE
 from tests.bench.storm_people import Click, Person, looks_at_login
 from tests.hub.site import free_ports
 from tests.lab import kubernetes
@@ -35,7 +36,7 @@ from tests.lab.cluster import Cluster
 
 __all__ = ["HUBS", "Storm", "measure"]
 
-HUBS = ("plain", hubs.OURS)
+HUBS = ("plain", hubs.OURS, BARE)
 _PODS_PER_NODE = 50
 _AT_ONCE = 20
 _COUNT_S = 600.0

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["apply"]
+from tests.bench.bare_spawner import BareSpawner
+
+__all__ = ["BARE", "apply"]
+
+BARE = "bare"
+"""The hub whose servers are nothing but an address: what it costs is JupyterHub's own."""
 
 
 def apply(c: Any) -> None:
@@ -21,5 +26,8 @@ def apply(c: Any) -> None:
     c.JupyterHub.services.append({"name": "bench", "api_token": os.environ["BENCH_TOKEN"]})
     role = {"name": "bench", "scopes": ["list:users", "read:servers"], "services": ["bench"]}
     c.JupyterHub.load_roles.append(role)
-    if os.environ["BENCH_HUB"] == "plain":
+    if os.environ["BENCH_HUB"] in ("plain", BARE):
         c.JupyterHub.concurrent_spawn_limit = 0
+    if os.environ["BENCH_HUB"] == BARE:
+        c.JupyterHub.spawner_class = BareSpawner
+        c.Spawner.options_form = '<input name="profile" value="jupyterlab">'

@@ -23,4 +23,6 @@ def test_a_small_storm(tmp_path: Path) -> None:
         assert one["login_s"]
         assert all(seconds is not None for seconds in one["restart_s"])
         assert one["shares_s"]["jupyterhub"] > 0
-    assert "| 12, Armillary |" in (folder / "storm.md").read_text()
+    page = (folder / "storm.md").read_text()
+    assert "| 12, Armillary |" in page
+    assert "| 12, JupyterHub alone |" in page

@@ -159,3 +159,11 @@ async def test_a_start_that_takes_too_long_says_what_it_was_waiting_for(world: W
         "nvidia.com/gpu at the moment; it is free again when somebody else stops. Try again later."
     )
     assert cluster.names("pods") == []
+
+
+async def test_what_only_a_start_needs_is_not_kept_as_long_as_the_server_runs(world: World) -> None:
+    await world.started()
+    spawner = world.spawner
+    assert spawner.known is None, "all that anybody held when it started, for each server"
+    assert spawner._last_view is None
+    assert spawner._pod_maker().in_flight is None, "the whole pod, as it was made"
