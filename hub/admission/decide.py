@@ -223,13 +223,15 @@ class _Rules:
         return why(one, planned, self.standing, self.catalogue, self.engine)
 
     def planned(self, asked: Asked, bounds: Bounds) -> Planned:
-        """Return whether this one starts now, or why not."""
+        """Return whether this one starts now, for whom there is enough and whom no limit blocks; or why not."""
         tickets = self.standing.tickets
         front: list[Waiting] = []
         # Who waits for the same, or shares a limit that may bind, has a say in it; and all others then, through theirs.
         if any(one.accelerator == asked.accelerator for one in tickets) or not self._enough_for_all(asked, bounds):
             everybody = line(self.standing, asked)
             front = everybody[: everybody.index(asked)]
+        if not front and not asked.id:
+            return Planned(self.standing.now, True)  # what is free and what limits leave was seen to before
         return plan_now(
             front, asked, self.standing, self.catalogue, self.engine, nodes_may_appear=self.nodes_may_appear
         )
