@@ -23,7 +23,7 @@ from hub.db.engine import WAIT_S, connect
 from hub.db.upgrade import upgrade
 from tests.lab import postgres
 
-__all__ = ["database", "database_url", "postgres_server", "program"]
+__all__ = ["LazyServer", "database", "database_url", "postgres_server", "program"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Literal
@@ -158,9 +158,11 @@ def _most(count: Count) -> int:
     return count.total - count.used_by_others - count.held_back
 
 
-def _releases(standing: Standing, held: Iterable[Reservation]) -> list[tuple[float, int]]:
-    ends = ((standing.ends_at(one), one.count) for one in held)
-    return [(end, number) for end, number in ends if end is not None]
+def _releases(standing: Standing, held: Iterable[Reservation]) -> Iterator[tuple[float, int]]:
+    for one in held:
+        end = standing.ends_at(one)
+        if end is not None:
+            yield end, one.count
 
 
 def _here(key: str | None, standing: Standing) -> Cards:

@@ -115,7 +115,15 @@ def decide(
         `no-room-now`, `queue` (free, but for those in front), `quota-…` of a group. 503: `capacity-unknown`. Never for
         somebody who has a ticket.
     """
-    rules = _Rules(standing, catalogue, engine, nodes_may_appear)
+    try:
+        return _decide(asked, standing, _Rules(standing, catalogue, engine, nodes_may_appear), slot)
+    except Refusal as refusal:
+        # As a value it went through functions that it would keep, with all that they know, until the garbage collector
+        # finds out.
+        raise refusal.with_traceback(None) from None
+
+
+def _decide(asked: Asked, standing: Standing, rules: _Rules, slot: bool) -> Admitted | Queued:
     bounds = standing.bounds.get((asked.user, asked.account), Bounds())
     asked = limited(asked, standing)
     blocked = _blocked(asked, bounds, standing)
@@ -146,7 +154,7 @@ def limited(asked: Asked, standing: Standing) -> Asked:
     """Return a request with the time that the person's limits, and those of the account, leave its session."""
     bounds = standing.bounds.get((asked.user, asked.account), Bounds())
     session_s = session_length(bounds.shared, session_length(bounds.own, asked.session_s))
-    return replace(asked, session_s=session_s)
+    return asked if session_s == asked.session_s else replace(asked, session_s=session_s)
 
 
 def refuse_without_slot(asked: Asked, standing: Standing) -> None:
@@ -215,13 +223,15 @@ class _Rules:
         return why(one, planned, self.standing, self.catalogue, self.engine)
 
     def planned(self, asked: Asked, bounds: Bounds) -> Planned:
-        """Return whether this one starts now, or why not."""
+        """Return whether this one starts now, for whom there is enough and whom no limit blocks; or why not."""
         tickets = self.standing.tickets
         front: list[Waiting] = []
         # Who waits for the same, or shares a limit that may bind, has a say in it; and all others then, through theirs.
         if any(one.accelerator == asked.accelerator for one in tickets) or not self._enough_for_all(asked, bounds):
             everybody = line(self.standing, asked)
             front = everybody[: everybody.index(asked)]
+        if not front and not asked.id:
+            return Planned(self.standing.now, True)  # what is free and what limits leave was seen to before
         return plan_now(
             front, asked, self.standing, self.catalogue, self.engine, nodes_may_appear=self.nodes_may_appear
         )
@@ -251,7 +261,7 @@ def _granted(asked: Asked, rules: _Rules) -> tuple[Reservation | None, Refusal |
     try:
         return grant(known, asked.reservation(), rules.catalogue, rules.engine, nodes_may_appear=may_appear), None
     except Refusal as refusal:
-        return None, refusal
+        return None, refusal.with_traceback(None)  # it is a value here: with it all of this decision would be kept
 
 
 def _blocked(asked: Asked, bounds: Bounds, standing: Standing) -> Blocked | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -92,9 +93,8 @@ def begin(
             reservations.begin(connection, begun, expires_in_s=expires_in_s)
             return begun
     charged = store.charged(sight, person, wanted.account)
-    asked = store.rules.asked(wanted, charged)
     # What an earlier start of this server may still hold is about to end: it counts as held, but not against its owner.
-    asked = replace(asked, replaces=mine[-1].id if mine else None)
+    asked = store.rules.asked(wanted, charged, replaces=mine[-1].id if mine else None)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and ticket.state == "waiting" and same_request(ticket, asked):
         return _still_waits(connection, store, ticket)
@@ -113,7 +113,7 @@ def begin(
     if ours and ticket is not None:
         tickets.put_back(connection, ticket.id, ticket.spawn_id or "", said=answer.why, wait_s=0.0)
         return Waits(ticket, answer)
-    new = replace(_ticket(asked, ticket_id, answer), replaces=None)
+    new = _ticket(asked, ticket_id, answer)
     return Waits(_stored(connection, sight, ticket, asked, new), answer)
 
 
@@ -129,7 +129,7 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
     wanted = wish.wanted
     sight = store.look(connection, wish.person)
     charged = store.charged(sight, wish.person, wanted.account)
-    asked = replace(store.rules.asked(wanted, charged), may_wait=wish.may_wait, replaces=wish.replaces)
+    asked = store.rules.asked(wanted, charged, replaces=wish.replaces, may_wait=wish.may_wait)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and same_request(ticket, asked):
         if ticket.state == "starting":
@@ -139,18 +139,18 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         sight = store.look(connection, wish.person)
     slot = sight.known.slots_taken < store.rules.queue.slots(store.rules.engine)
     asked, answer, standing = _decided(connection, store, sight, charged, asked, ticket, slot=slot)
-    new = replace(_ticket(asked, wish.ticket_id, answer), notify=wish.notify, replaces=wish.replaces)
+    new = partial(_ticket, asked, wish.ticket_id, answer, notify=wish.notify, replaces=wish.replaces)
     if isinstance(answer, Admitted) and not slot:
         refuse_without_slot(asked, standing)
     if isinstance(answer, Admitted) and slot:
         if ticket is not None:
             tickets.end(connection, ticket.id, "left", _INSTEAD)
-        held = replace(answer.reservation, ticket=new.id)
+        held = replace(answer.reservation, ticket=wish.ticket_id)
         _hold(connection, store, held, store.rules.queue.reservation_s, standing.now)
-        starting = replace(new, state="starting", spawn_id=held.id)
+        starting = new(state="starting", spawn_id=held.id)
         return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S, after=sight.moment), new=True)
     queued = answer if isinstance(answer, Queued) else None
-    return Waits(_stored(connection, sight, ticket, asked, new), queued)
+    return Waits(_stored(connection, sight, ticket, asked, new()), queued)
 
 
 def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> Waits:
@@ -163,9 +163,9 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     """
     sight = store.look(connection, wish.person)
     charged = store.charged(sight, wish.person, wish.wanted.account)
-    asked = replace(store.rules.asked(wish.wanted, charged), replaces=ticket.replaces)
+    asked = store.rules.asked(wish.wanted, charged, replaces=ticket.replaces)
     asked, answer, _ = _decided(connection, store, sight, charged, asked, ticket)
-    new = replace(_ticket(asked, ticket.id, answer), notify=wish.notify, replaces=ticket.replaces)
+    new = _ticket(asked, ticket.id, answer, notify=wish.notify, replaces=ticket.replaces)
     stored = _stored(connection, sight, ticket, asked, new)
     return Waits(stored, store.place(connection, stored))
 
@@ -247,7 +247,16 @@ def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s:
     reservations.insert(connection, held, expires_in_s=expires_in_s, image=image, now=now)
 
 
-def _ticket(asked: Asked, ticket_id: str, answer: Admitted | Queued) -> Ticket:
+def _ticket(
+    asked: Asked,
+    ticket_id: str,
+    answer: Admitted | Queued,
+    *,
+    state: tickets.State = "waiting",
+    spawn_id: str | None = None,
+    notify: bool = False,
+    replaces: str | None = None,
+) -> Ticket:
     return Ticket(
         id=ticket_id,
         user=asked.user,
@@ -262,5 +271,9 @@ def _ticket(asked: Asked, ticket_id: str, answer: Admitted | Queued) -> Ticket:
         share=asked.share,
         session_s=answer.session_s if isinstance(answer, Queued) else answer.reservation.session_s,
         priority=asked.priority,
+        state=state,
+        spawn_id=spawn_id,
+        replaces=replaces,
+        notify=notify,
         said=answer.why if isinstance(answer, Queued) else NO_SLOT,
     )

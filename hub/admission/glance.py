@@ -31,6 +31,7 @@ from hub.controller.publish import CAPACITY
 from hub.db import journal
 from hub.db.clock import Now
 from hub.db.journal import Entry
+from hub.db.prepared import Prepared
 from hub.db.tables import journal as changes
 from hub.db.tables import quotas, snapshot
 from hub.quotas import store as quotas_store
@@ -85,7 +86,7 @@ _who = {"a": quotas.c.subject, "b": quotas.c.field, "c": quotas.c.changed_by}
 _limits = _part(2, **_who, one=quotas.c.value, two=quotas.c.changed_at, flag=quotas.c.declared).where(
     quotas.c.subject.in_(bindparam("subjects", expanding=True))
 )
-_GLANCE = union_all(_now, select(_newer), _limits)
+_GLANCE = Prepared(union_all(_now, select(_newer), _limits))
 _NO_ENTRY = (1 << 63) - 1
 
 
@@ -100,10 +101,13 @@ def glance(connection: Connection, known: Entry | None, subjects: Collection[str
         Whose limits are asked for.
     """
     asked = {"known": _NO_ENTRY if known is None else known.number, "subjects": sorted(subjects)}
-    rows: Sequence[Any] = connection.execute(_GLANCE, asked).all()
-    [first] = [row for row in rows if row.part == 0]
-    published = Published(first.whole or 0, first.two or 0.0, first.a == BY_HAND)
-    found = sorted(Entry(row.whole, row.a, row.b, row.c, row.flag) for row in rows if row.part == 1)
-    limits = [quotas_store.stored(row.a, row.b, row.one, row.flag, row.two, row.c) for row in rows if row.part == 2]
-    entries = None if known is None else journal.after(known, found)
-    return Glance(first.one, published, entries, Quotas(limits))
+    now, published, found, limits = 0.0, Published(0, 0.0, False), [], []
+    for part, whole, one, two, flag, a, b, c in _GLANCE.all(connection, asked):
+        if part == 0:
+            now, published = one, Published(whole or 0, two or 0.0, a == BY_HAND)
+        elif part == 1:
+            found.append(Entry(whole, a, b, c, bool(flag)))
+        else:
+            limits.append(quotas_store.stored(a, b, one, bool(flag), two, c))
+    entries = None if known is None else journal.after(known, sorted(found))
+    return Glance(now, published, entries, Quotas(limits))

@@ -16,6 +16,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_of
 
 from hub.db.clock import Now
+from hub.db.prepared import Prepared
 from hub.db.tables import reservations as table
 from hub.usage import ledger
 from spawner.reservation import Reservation
@@ -46,8 +47,10 @@ _OF_SERVER = (
     .order_by(table.c.reserved_at, table.c.id)
 )
 _MOMENTS = {"reserved_at": Now(), "expires_at": Now() + bindparam("expires_in_s")}
-_INSERT = insert_into(table).values(
-    **{column.name: bindparam(column.name) for column in table.columns if column.name not in _MOMENTS}, **_MOMENTS
+_INSERT = Prepared(
+    insert_into(table).values(
+        **{column.name: bindparam(column.name) for column in table.columns if column.name not in _MOMENTS}, **_MOMENTS
+    )
 )
 
 
@@ -113,7 +116,7 @@ def insert(
         "session_s": held.session_s,
         "expires_in_s": expires_in_s,
     }
-    connection.execute(_INSERT, values)
+    _INSERT.run(connection, values)
     ledger.open(connection, held, image, now=now)
 
 

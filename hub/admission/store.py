@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property, partial
 from typing import TypeVar
@@ -17,7 +17,7 @@ from hub.admission.standing import Asked, Bounds, Standing, Waiting
 from hub.admission.tickets import Ticket
 from hub.admission.view import View
 from hub.db.transaction import read
-from hub.idle.limits import longest_s
+from hub.idle.limits import allowed_s
 from hub.quotas import store as quotas_store
 from hub.quotas.accounts import account_for
 from hub.quotas.budgets import Used
@@ -63,10 +63,10 @@ class Rules:
         """What accelerators are called, by key."""
         return {key: title_of(card, self.engine) for key, card in self.catalogue.accelerators.items()}
 
-    def asked(self, wanted: Reservation, account: str) -> Asked:
+    def asked(self, wanted: Reservation, account: str, *, replaces: str | None = None, may_wait: bool = True) -> Asked:
         """Return a request as it is decided: with the account, its share of cards, and how long it may last."""
         share = share_of(wanted.accelerator, wanted.count, self.catalogue)
-        found = Asked(
+        return Asked(
             wanted.id,
             wanted.user,
             wanted.server,
@@ -78,9 +78,11 @@ class Rules:
             wanted.memory,
             account,
             share,
+            allowed_s(self.idle, wanted.profile, wanted.accelerator, account),
+            may_wait=may_wait,
+            replaces=replaces,
             by_hand=wanted.by_hand,
         )
-        return replace(found, session_s=longest_s(self.idle, found.reservation()))
 
     def image_of(self, held: Reservation) -> str:
         """Return the reference of the image that a reservation's session runs, for the ledger; empty: not known."""
@@ -141,7 +143,9 @@ class Store:
         """
         sight = sight or self.look(connection)
         now, known = sight.now, sight.known
-        waiting = tuple(one for one in known.waiting.values() if one.id != without)
+        waiting = tuple(known.waiting.values())
+        if without:
+            waiting = tuple(one for one in waiting if one.id != without)
         return Standing(
             now=now,
             availability=self._view.of(connection, sight),
@@ -265,17 +269,13 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
         return Limits({**own, _QUEUED: Limit(Decimal(self._rules.queue.tickets), "default")})
 
     def _used_in(self, windows: Mapping[str, set[Window]]) -> Mapping[str, Used]:
-        """Return what each subject has used in its windows; in those of others perhaps, too."""
+        """Return what each subject has used in its windows."""
         found: dict[str, Used] = {}
         zone, names = self._rules.quotas.zone, sorted(windows)
         for start in range(0, len(names), _ASKED_AT_ONCE):
-            some = names[start : start + _ASKED_AT_ONCE]
-            asked = sorted({window for name in some for window in windows[name]})
-            used = _read(
-                self._connection,
-                partial(sums.used_by_each, subjects=some, windows=asked, zone=zone, now=self._sight.now),
-            )
-            found.update({name: {**one} for name, one in used.items()})
+            some = {name: sorted(windows[name]) for name in names[start : start + _ASKED_AT_ONCE]}
+            asked = partial(sums.used_by_each, windows=some, zone=zone, now=self._sight.now)
+            found.update(_read(self._connection, asked))
         return found
 
 

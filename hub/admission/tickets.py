@@ -19,6 +19,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_of
 
 from hub.db.clock import Now
+from hub.db.prepared import Prepared
 from hub.db.tables import reservations as held_table
 from hub.db.tables import tickets as table
 from spawner.reservation import Reservation
@@ -172,7 +173,7 @@ def insert(connection: Connection, ticket: Ticket, *, seen_to_s: float = 0.0, af
     )
     columns = {**vars(stored), "user_name": stored.user, "options": options}
     del columns["user"]
-    connection.execute(_INSERT, columns)
+    _INSERT.run(connection, columns)
     return stored
 
 
@@ -197,7 +198,7 @@ _NEXT = 0.001
 _others = table.alias()
 _last = select(func.max(_others.c.rank)).where(_others.c.state == "waiting").scalar_subquery()
 _MOMENT = select(Now(), _last)
-_INSERT = insert_into(table)
+_INSERT = Prepared(insert_into(table))
 
 
 def set_back(connection: Connection, seconds: float) -> int:

@@ -37,37 +37,59 @@ class Timeline:
         There are never more free than so many.
     """
 
-    __slots__ = ("_first", "_free", "_times")
+    __slots__ = ("_first", "_free", "_most", "_releases", "_taken", "_times")
 
     def __init__(self, now: float, free: int, releases: Iterable[tuple[float, int]] = (), most: float = inf) -> None:
         self._times = [now]
         self._free = [free]
         self._first = 0
+        self._releases: Iterable[tuple[float, int]] | None = releases
+        self._most = most
+        self._taken: list[tuple[float, float, int]] = []
+
+    def _look_ahead(self) -> None:
+        """Work out the steps. Not before somebody asks: many decisions are about what is free now."""
+        releases, self._releases = self._releases, None
+        if releases is None:
+            return
+        now, total = self._times[0], self._free[0]
         steps: dict[float, int] = {}
         for moment, number in releases:
             if moment <= now - OVERDUE_S:
                 continue
             at = rounded_up(max(moment, now + 1.0), now)
             steps[at] = steps.get(at, 0) + number
-        total = free
         for at in sorted(steps):
             total += steps[at]
             self._times.append(at)
-            self._free.append(int(min(most, total)))
+            self._free.append(int(min(self._most, total)))
+        for taken in self._taken:
+            self.take(*taken)
 
     @property
     def now(self) -> int:
         """How many are free now; below 0 where more is promised than there is."""
+        if self._taken:
+            self._look_ahead()
         return self._free[0]
 
     @property
     def known(self) -> bool:
         """Whether any moment is known at which more become free, for whomever."""
+        self._look_ahead()
         return len(self._times) > 1
 
     def earliest(self, need: int, lasts: float, not_before: float = 0.0) -> float | None:
         """Return the first moment from which so many are free for so many seconds; None: none is known."""
         times, free = self._times, self._free
+        if (
+            self._releases is not None
+            and not self._taken
+            and not_before <= times[0]
+            and min(free[0], self._most) >= need
+        ):
+            return times[0]  # nothing was taken yet, and what comes back only makes it more
+        self._look_ahead()
         if not_before > times[0]:
             self._split(not_before)
             index = bisect_left(times, not_before)
@@ -87,6 +109,9 @@ class Timeline:
 
     def take(self, start: float, lasts: float, need: int) -> None:
         """Take so many from this moment on, for so many seconds (`inf`: they never come back)."""
+        if self._releases is not None:
+            self._taken.append((start, lasts, need))
+            return
         begin = self._split(start)
         end = len(self._times) if lasts == inf else self._split(self._end(start, lasts))
         self._free[begin:end] = [free - need for free in self._free[begin:end]]

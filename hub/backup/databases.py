@@ -114,6 +114,7 @@ def _empty_log(file: Path) -> None:
 
 def _address(url: URL) -> str:
     """The address as PostgreSQL's programs take it. Without the password: others see a program's arguments."""
+    url = url.difference_update_query(["prepare_threshold"])  # ours, not libpq's
     named = {"user": url.username, "host": url.host, "port": url.port, "dbname": url.database}
     more = {key: value if isinstance(value, str) else ",".join(value) for key, value in url.query.items()}
     return make_conninfo("", **{key: str(value) for key, value in {**named, **more}.items() if value is not None})

@@ -35,6 +35,7 @@ TURN = "armillary_turn"
 _STATEMENT_S = 15.0
 _IDLE_S = 5.0
 _CONNECT_S = 5
+_BY_ITSELF = 1 << 31
 
 
 def connect(url: str) -> Engine:
@@ -152,9 +153,27 @@ def _postgresql(url: URL) -> Engine:
     # What the operator wrote into the URL wins.
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
     arguments["options"] = " ".join([*words, own if isinstance(own, str) else " ".join(own)]).strip()
-    # Statements that are prepared on the server do not survive a change of the tables, nor a pooler between us and it.
-    arguments["prepare_threshold"] = None
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=WAIT_S, pool_recycle=1800)
+    arguments["prepare_threshold"] = _threshold(url)
+    return create_engine(
+        url.difference_update_query(["prepare_threshold"]),
+        connect_args=arguments,
+        pool_pre_ping=True,
+        pool_timeout=WAIT_S,
+        pool_recycle=1800,
+    )
+
+
+def _threshold(url: URL) -> int | None:
+    """Return after how many times psycopg prepares a statement on the server; None: it never does.
+
+    By itself it prepares none, only `hub.db.prepared` does: the others are asked seldom, and some differ each time.
+    """
+    asked = url.query.get("prepare_threshold")
+    if asked is None:
+        return _BY_ITSELF
+    if asked != "none":
+        raise AddressError("prepare_threshold in the database's URL can only be none: prepare nothing")
+    return None
 
 
 def network_limits(connect_s: int, unheard_s: float) -> dict[str, int]:

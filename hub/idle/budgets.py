@@ -90,7 +90,6 @@ def _used(
     found: dict[str, Used] = {}
     names = sorted(windows)
     for start in range(0, len(names), _ASKED_AT_ONCE):
-        some = names[start : start + _ASKED_AT_ONCE]
-        wanted = sorted({window for name in some for window in windows[name]})
-        found.update({name: {**sums} for name, sums in used_by_each(connection, some, wanted, zone, now=now).items()})
+        some = {name: windows[name] for name in names[start : start + _ASKED_AT_ONCE]}
+        found.update(used_by_each(connection, some, zone, now=now))
     return found

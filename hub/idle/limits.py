@@ -10,22 +10,29 @@ from hub.settings.idle import IdleRule, IdleSettings
 from profiles.model import NO_ACCELERATOR
 from spawner.reservation import Reservation
 
-__all__ = ["idle_s", "longest_s", "rules_of"]
+__all__ = ["allowed_s", "idle_s", "longest_s", "rules_of"]
 
 
 def idle_s(settings: IdleSettings, held: Reservation) -> float | None:
     """Return how long a session may do nothing, in seconds; None: for ever."""
     usual = settings.gpu_hours if held.accelerator else settings.cpu_hours
-    hours = next((rule.idle_hours for rule in _rules(settings, held) if rule.idle_hours is not None), usual)
+    rules = _rules(settings, held.profile, held.accelerator, held.account)
+    hours = next((rule.idle_hours for rule in rules if rule.idle_hours is not None), usual)
     return hours * 3600 or None
 
 
 def longest_s(settings: IdleSettings, held: Reservation) -> float | None:
     """Return how long a session may last by the settings and by what it was granted, in seconds; None: no limit."""
-    rules = (rule.session_hours for rule in _rules(settings, held) if rule.session_hours is not None)
-    by_settings = next(rules, settings.session_hours) * 3600
-    limits = [limit for limit in (by_settings or None, held.session_s) if limit is not None]
+    by_settings = allowed_s(settings, held.profile, held.accelerator, held.account)
+    limits = [limit for limit in (by_settings, held.session_s) if limit is not None]
     return min(limits, default=None)
+
+
+def allowed_s(settings: IdleSettings, profile: str, accelerator: str | None, account: str) -> float | None:
+    """Return how long such a session may last by the settings, in seconds; None: no limit."""
+    rules = _rules(settings, profile, accelerator, account)
+    hours = (rule.session_hours for rule in rules if rule.session_hours is not None)
+    return next(hours, settings.session_hours) * 3600 or None
 
 
 def rules_of(settings: IdleSettings, held: Reservation) -> Rules:
@@ -38,13 +45,9 @@ def rules_of(settings: IdleSettings, held: Reservation) -> Rules:
     )
 
 
-def _rules(settings: IdleSettings, held: Reservation) -> Iterator[IdleRule]:
+def _rules(settings: IdleSettings, profile: str, accelerator: str | None, account: str) -> Iterator[IdleRule]:
     """Yield the rules that apply, the first first."""
-    given = {
-        "profile": held.profile,
-        "accelerator": held.accelerator or NO_ACCELERATOR,
-        "group": group_of(held.account),
-    }
+    given = {"profile": profile, "accelerator": accelerator or NO_ACCELERATOR, "group": group_of(account)}
     for rule in settings.limits:
         if all(getattr(rule, name) in (None, value) for name, value in given.items()):
             yield rule

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from hub.quotas.model import Field, Limits, Window, parts
+from hub.quotas.model import Field, Limit, Limits, Window, parts
 
 __all__ = ["Budget", "Used", "budgets", "session_length"]
 
@@ -59,7 +59,7 @@ class Budget:
         return bool(accelerator) and self.kind in ("", accelerator)
 
 
-def budgets(limits: Limits, used: Used) -> tuple[Budget, ...]:
+def budgets(limits: Mapping[Field, Limit], used: Used) -> tuple[Budget, ...]:
     """Return the budgets among these limits, in the order in which they are told."""
     found = []
     for field, limit in limits.items():

@@ -106,15 +106,14 @@ def breaks(
     titles: Mapping[str, str] | None = None,
 ) -> Iterator[Broken]:
     """Yield every limit that a request would break; parameters as of `check`."""
-    words = _Words(whose, user, {**_SOONEST, **(renews or {})}, titles or {})
-    spent = {budget.field: budget for budget in budgets(limits, used) if budget.spent}
+    words = _Words(whose, user, renews or {}, titles or {})
     for field, limit in limits.items():
         if limit.value is None:
             continue
         what = parts(field)
         if what.head == "hours":
-            if field in spent and _uses(wanted, what):
-                yield words.budget(field, limit, spent[field])
+            if _uses(wanted, what):
+                yield from (words.budget(field, limit, one) for one in budgets({field: limit}, used) if one.spent)
         elif what.head == "session_s":
             if limit.value == 0 and wanted.servers:
                 yield words.at_once(field, limit, Decimal(0), Decimal(wanted.servers), limit.value)
@@ -177,7 +176,8 @@ class _Words:
             most = say_amount(field, budget.limit_hours, title)
             why = f"{self._who} {self._has} used {used}; the limit is {most} {whom}."
             else_ = "or charge another account" if _narrow(limit.source) else f"or {_ADMINISTRATORS}"
-            advice = f"{self.renews[budget.window]} Until then: {_lower(_otherwise(title))} {else_}."
+            renews = self.renews.get(budget.window, _SOONEST[budget.window])
+            advice = f"{renews} Until then: {_lower(_otherwise(title))} {else_}."
         return Broken(field, limit, budget.used_hours, Decimal(0), nothing, _CODES["hours"], why, advice)
 
     def _most(self, field: Field, most: Decimal) -> str:

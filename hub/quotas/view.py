@@ -69,7 +69,7 @@ def view_of(connection: Connection, person: Person, settings: QuotaSettings) -> 
     }
     windows = {window for both in limits.values() for some in both for window in some.windows}
     by_person = f"by:{person.name}"
-    used = used_by_each(connection, [by_person, *accounts], sorted(windows), settings.zone, now=now) if windows else {}
+    used = used_by_each(connection, dict.fromkeys([by_person, *accounts], sorted(windows)), settings.zone, now=now)
     held = reservations.all(connection)
     queued = tickets.number_waiting(connection, person.name)
     mine = Holdings.of((one for one in held if one.user == person.name), queued=queued)

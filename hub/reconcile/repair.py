@@ -18,7 +18,7 @@ from hub.admission.changes import ended
 from hub.admission.outcome import give_back
 from hub.admission.store import Rules
 from hub.db.tables import ledger as ledger_table
-from hub.idle.limits import longest_s
+from hub.idle.limits import allowed_s
 from hub.quotas import store as quotas_store
 from hub.quotas.budgets import session_length
 from hub.quotas.resolve import own_limits, shared_limits, subjects_of
@@ -86,7 +86,7 @@ def _length(connection: Connection, held: Reservation, rules: Rules) -> float | 
     """Return how long the session may last in all: as at its admission, by the limits of today."""
     group = group_of(held.account)
     quotas = quotas_store.load(connection, subjects_of(held.user, () if group is None else (group,)))
-    longest = longest_s(rules.idle, replace(held, session_s=None))
+    longest = allowed_s(rules.idle, held.profile, held.accelerator, held.account)
     own = session_length(own_limits(quotas, held.user, held.account), longest)
     return session_length(shared_limits(quotas, held.account), own)
 

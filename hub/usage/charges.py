@@ -85,8 +85,8 @@ def add_up(connection: Connection, sums: Table, found: Mapping[tuple[Any, ...], 
         connection.exec_driver_sql(head + ", ".join([one] * len(batch)) + tail, flat)
 
 
-def insert_into(connection: Connection, into: Table) -> Insert:
+def insert_into(into: Table, dialect: str) -> Insert:
     """Return an insert that does nothing where there is such a row already."""
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         return sqlite.insert(into).on_conflict_do_nothing()
     return postgresql.insert(into).on_conflict_do_nothing()

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from hub.db.clock import Now
+from hub.db.prepared import Prepared
 from hub.db.tables import ledger as table
 from hub.usage.charges import Charge, add_up_spans, insert_into
 from spawner.reservation import Reservation
@@ -111,15 +113,15 @@ def open(connection: Connection, held: Reservation, image: str = "", *, now: flo
         "node": "",
         "opened_at": now,
         "beat_at": now,
+        "closed_at": None,
         "ended_as": "",
+        "corrects": None,
         "seconds": 0.0,
         "by": "",
         "folded_s": 0.0,
         "folded": False,
     }
-    # Of an insert SQLAlchemy does not keep how many rows it made, unless it is told to (2.0.28 and later).
-    kept = {"preserve_rowcount": True}
-    return connection.execute(insert_into(connection, table), values, execution_options=kept).rowcount == 1
+    return _OPENS.run(connection, values) == 1
 
 
 def begun(connection: Connection, held: Reservation) -> None:
@@ -244,6 +246,7 @@ def correct(connection: Connection, row_id: str, seconds: float, by: str, *, sin
 
 # `folded` is what the small index of these rows is of.
 _OPEN = (table.c.folded.is_(False), table.c.closed_at.is_(None))
+_OPENS = Prepared(partial(insert_into, table))
 
 _CHARGED = tuple(
     table.c[name]

@@ -7,25 +7,29 @@ and what the open rows have used since their last heartbeat. Everything is in sh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     CompoundSelect,
     Connection,
     Float,
     Integer,
     Select,
+    Text,
     bindparam,
     func,
+    literal,
     literal_column,
     select,
     union_all,
 )
 
 from hub.db.clock import Now
+from hub.db.prepared import Prepared
 from hub.db.tables import ledger, usage_fair, usage_spans
 from hub.usage.charges import DAY, QUARTER
 from hub.usage.windows import QUARTER_S, Window, bounds
@@ -55,31 +59,29 @@ def used(
     now
         By the database's clock, where the caller has just asked for it.
     """
-    return used_by_each(connection, [subject], windows, zone, now=now)[subject]
+    return used_by_each(connection, {subject: windows}, zone, now=now)[subject]
 
 
 def used_by_each(
-    connection: Connection,
-    subjects: Sequence[str],
-    windows: Collection[Window],
-    zone: tzinfo,
-    *,
-    now: float | None = None,
+    connection: Connection, windows: Mapping[str, Collection[Window]], zone: tzinfo, *, now: float | None = None
 ) -> Mapping[str, Mapping[tuple[Window, str], float]]:
-    """Return the same for several subjects at once: one statement, however many."""
-    found: dict[str, defaultdict[tuple[Window, str], float]] = {each: defaultdict(float) for each in subjects}
-    if not found or not windows:
-        return {each: {} for each in found}
+    """Return the same for several subjects, each in windows of its own: one statement, however many."""
+    found: dict[str, defaultdict[tuple[Window, str], float]] = {subject: defaultdict(float) for subject in windows}
+    subjects: defaultdict[Window, list[str]] = defaultdict(list)
+    for subject in sorted(windows):
+        for window in dict.fromkeys(windows[subject]):
+            subjects[window].append(subject)
+    if not subjects:
+        return {subject: {} for subject in found}
     if now is None:
         now = float(connection.scalar(select(Now())) or 0.0)
-    asked = [(window, bounds(window, now, zone).since) for window in dict.fromkeys(windows)]
-    parts = [(number, part) for number, (_, since) in enumerate(asked) for part in _ranges(since, None)]
-    summed, open_rows = _asked(connection, sorted(found), [part for _, part in parts])
-    for number, subject, accelerator, seconds in summed:
-        _add(found[subject], asked[parts[number][0]][0], accelerator, seconds)
-    for row in open_rows:
-        for window, since in asked:
-            _add(found[row.subject], window, row.accelerator, row.share * max(0.0, now - max(row.beat_at, since)))
+    asked = list(subjects)
+    times = [_Time(tuple(subjects[window]), bounds(window, now, zone).since, None, now) for window in asked]
+    for number, subject, accelerator, seconds in _sums(connection, times):
+        sums, window = found[subject], asked[number]
+        sums[window, ""] += seconds
+        if accelerator:
+            sums[window, accelerator] += seconds
     return {subject: dict(sums) for subject, sums in found.items()}
 
 
@@ -89,11 +91,8 @@ def share_seconds(connection: Connection, subject: str, since: float, until: flo
     The moments, in seconds since 1970, count as the quarters of an hour that they lie in.
     """
     end = min(until, float(connection.scalar(select(Now())) or 0.0))
-    summed, open_rows = _asked(connection, [subject], _ranges(since, until))
-    pieces = [(row.accelerator, row.share_seconds) for row in summed]
-    pieces += [(row.accelerator, row.share * max(0.0, end - max(row.beat_at, since))) for row in open_rows]
     found: defaultdict[str, float] = defaultdict(float)
-    for accelerator, seconds in pieces:
+    for _, _, accelerator, seconds in _sums(connection, [_Time((subject,), since, until, end)]):
         for each in {accelerator, ""}:
             found[each] += seconds
     return dict(found)
@@ -121,23 +120,29 @@ class _Range(NamedTuple):
     end: int | None
 
 
+class _Time(NamedTuple):
+    """What some subjects used from `since` until `until`, None: until now; sessions that run count up to `end`."""
+
+    subjects: tuple[str, ...]
+    since: float
+    until: float | None
+    end: float
+
+
 class _Sum(NamedTuple):
+    """A part of what a subject used, of the time that has this number."""
+
     number: int
     subject: str
     accelerator: str
     share_seconds: float
 
 
-class _Open(NamedTuple):
-    subject: str
-    accelerator: str
-    share: float
-    beat_at: float
+class _Shape(NamedTuple):
+    """What a time's part of the query looks like: which ranges have an end, and whose open rows are asked for."""
 
-
-def _add(found: defaultdict[tuple[Window, str], float], window: Window, accelerator: str, seconds: float) -> None:
-    for each in {accelerator, ""}:
-        found[window, each] += seconds
+    bounded: tuple[bool, ...]
+    kinds: tuple[str, ...]
 
 
 def _ranges(since: float, until: float | None) -> list[_Range]:
@@ -157,53 +162,68 @@ def _ranges(since: float, until: float | None) -> list[_Range]:
     return [one for one in ranges if one.end is None or one.first < one.end]
 
 
-def _asked(connection: Connection, subjects: Sequence[str], ranges: Sequence[_Range]) -> tuple[list[_Sum], list[_Open]]:
-    """Return the sums of all ranges, each with the number of its range; and the open rows of the same subjects: what
-    they have used since their last heartbeat is in no sum yet."""
-    values: dict[str, Any] = {
-        "subjects": subjects,
-        "people": [subject.removeprefix(_BY) for subject in subjects if subject.startswith(_BY)],
-        "accounts": [subject for subject in subjects if not subject.startswith(_BY)],
-    }
-    for number, one in enumerate(ranges):
-        values |= {f"size{number}": one.size, f"first{number}": one.first}
-        if one.end is not None:
-            values[f"end{number}"] = one.end
-    kinds = tuple(kind for kind in ("accounts", "people") if values[kind])
-    rows = connection.execute(_of_all(tuple(one.end is not None for one in ranges), kinds), values).all()
-    summed = [_Sum(*row[:4]) for row in rows if row[0] >= 0]
-    open_rows = [_Open(f"{_BY}{row[1]}" if row[0] == _OF_PERSON else row[1], *row[2:]) for row in rows if row[0] < 0]
-    return summed, open_rows
-
-
-_OF_ACCOUNT, _OF_PERSON = -1, -2
-"""Numbers of open rows, where sums have that of their range."""
+def _sums(connection: Connection, times: Sequence[_Time]) -> list[_Sum]:
+    """Return what was used in each of these times: the sums of its ranges, and what open rows have used since their
+    last heartbeat, which is in no sum yet."""
+    values: dict[str, Any] = {}
+    shapes = []
+    for number, (subjects, since, until, end) in enumerate(times):
+        ranges = _ranges(since, until)
+        whose = {
+            "accounts": [subject for subject in subjects if not subject.startswith(_BY)],
+            "people": [subject.removeprefix(_BY) for subject in subjects if subject.startswith(_BY)],
+        }
+        values |= {f"subjects{number}": subjects, f"since{number}": since, f"end{number}": end}
+        values |= {f"{kind}{number}": names for kind, names in whose.items() if names}
+        for place, one in enumerate(ranges):
+            values |= {f"size{number}of{place}": one.size, f"first{number}of{place}": one.first}
+            if one.end is not None:
+                values[f"last{number}of{place}"] = one.end
+        kinds = tuple(kind for kind, names in whose.items() if names)
+        shapes.append(_Shape(tuple(one.end is not None for one in ranges), kinds))
+    return [_Sum(*row) for row in _query(tuple(shapes)).all(connection, values)]
 
 
 @lru_cache(maxsize=256)
-def _of_all(bounded: tuple[bool, ...], kinds: tuple[str, ...]) -> CompoundSelect[Any]:
-    """The query for so many ranges, each with an end or without, and for the open rows of accounts, people or both."""
-    return union_all(*_of_spans(bounded), *(_of_open_rows(kind) for kind in kinds))
+def _query(shapes: tuple[_Shape, ...]) -> Prepared:
+    """The query for so many times of these shapes."""
+
+    def made(dialect: str) -> CompoundSelect[Any]:
+        parts: list[Select[Any]] = []
+        for number, shape in enumerate(shapes):
+            parts += [_of_spans(number, place, ends) for place, ends in enumerate(shape.bounded)]
+            parts += [_of_open_rows(number, kind, dialect) for kind in shape.kinds]
+        return union_all(*parts)
+
+    return Prepared(made)
 
 
-def _of_spans(bounded: tuple[bool, ...]) -> Iterator[Select[Any]]:
+def _of_spans(number: int, place: int, ends: bool) -> Select[Any]:
     table = usage_spans
-    whose = table.c.subject.in_(bindparam("subjects", expanding=True))
-    for number, ends in enumerate(bounded):
-        columns = (table.c.subject, table.c.accelerator, func.sum(table.c.share_seconds), literal_column("0.0", Float))
-        since = table.c.quarter >= bindparam(f"first{number}")
-        query = select(literal_column(str(number), Integer), *columns).where(
-            whose, table.c.size == bindparam(f"size{number}"), since
-        )
-        if ends:
-            query = query.where(table.c.quarter < bindparam(f"end{number}"))
-        yield query.group_by(table.c.subject, table.c.accelerator)
+    name = f"{number}of{place}"
+    mine = [
+        table.c.subject.in_(bindparam(f"subjects{number}", expanding=True)),
+        table.c.size == bindparam(f"size{name}"),
+        table.c.quarter >= bindparam(f"first{name}"),
+    ]
+    if ends:
+        mine.append(table.c.quarter < bindparam(f"last{name}"))
+    columns = (table.c.subject, table.c.accelerator, func.sum(table.c.share_seconds))
+    return select(_literal(number), *columns).where(*mine).group_by(table.c.subject, table.c.accelerator)
 
 
-def _of_open_rows(kind: str) -> Select[Any]:
-    column, number = (ledger.c.user_name, _OF_PERSON) if kind == "people" else (ledger.c.account, _OF_ACCOUNT)
-    columns = (column, ledger.c.accelerator, ledger.c.share, ledger.c.beat_at)
-    mine = column.in_(bindparam(kind, expanding=True))
-    return select(literal_column(str(number), Integer), *columns).where(
-        mine, ledger.c.folded.is_(False), ledger.c.closed_at.is_(None)
-    )
+def _of_open_rows(number: int, kind: str, dialect: str) -> Select[Any]:
+    whose = ledger.c.user_name if kind == "people" else ledger.c.account
+    subject = (literal(_BY, Text) + whose if kind == "people" else whose).label("subject")
+    since, end = bindparam(f"since{number}", type_=Float(53)), bindparam(f"end{number}", type_=Float(53))
+    larger: Any = func.max if dialect == "sqlite" else func.greatest
+    # A clock that was set back leaves heartbeats that are yet to come; before the time began is not in it.
+    seconds = larger(0.0, end - larger(ledger.c.beat_at, since))
+    columns = (subject, ledger.c.accelerator, func.sum(ledger.c.share * seconds))
+    mine = whose.in_(bindparam(f"{kind}{number}", expanding=True))
+    still_open = (ledger.c.folded.is_(False), ledger.c.closed_at.is_(None))
+    return select(_literal(number), *columns).where(mine, *still_open).group_by(whose, ledger.c.accelerator)
+
+
+def _literal(number: int) -> ColumnElement[int]:
+    return literal_column(str(number), Integer).label("number")

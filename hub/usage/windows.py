@@ -9,6 +9,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from math import floor
 from typing import Literal, NamedTuple, get_args
 
@@ -53,6 +54,12 @@ def bounds(window: Window, now: float, zone: tzinfo) -> Bounds:
     A sliding window counts from the quarter of an hour in which it would begin, so it is up to 15 minutes longer than
     its name says.
     """
+    return _bounds_at(window, now // QUARTER_S * QUARTER_S, zone)
+
+
+@lru_cache(maxsize=1024)
+def _bounds_at(window: Window, now: float, zone: tzinfo) -> Bounds:
+    """Return the bounds at the beginning of a quarter of an hour: they are the same until its end."""
     length = _SLIDING.get(window)
     if length is not None:
         since = (now - length) // QUARTER_S * QUARTER_S

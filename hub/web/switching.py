@@ -212,7 +212,7 @@ def _foreseen(connection: Connection, queue: Queue, wishes: Mapping[str, Wish]) 
             sight = store.look(connection, wish.person)
             charged = store.charged(sight, wish.person, wish.wanted.account)
             standing = store.standing(connection, sight, charged=charged)
-            asked = replace(store.rules.asked(wish.wanted, charged), replaces=wish.replaces)
+            asked = store.rules.asked(wish.wanted, charged, replaces=wish.replaces)
             answer = store.decide(asked, standing)
         except Refusal as refusal:
             found[key] = {"refused": refusal.text}

@@ -78,16 +78,16 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _naive_used(
-    connection: Connection, subjects: Sequence[str], windows: Any, zone: Any, *, now: float | None = None
+    connection: Connection, windows: Mapping[str, Sequence[Any]], zone: Any, *, now: float | None = None
 ) -> dict[str, dict[tuple[Any, str], float]]:
     """What `hub.usage.sums.used_by_each` tells, added up from the rows of the ledger."""
     moment = now or 0.0
     begin: Any = func.max if connection.dialect.name == "sqlite" else func.greatest
     whole: dict[str, dict[tuple[Any, str], float]] = {}
-    for subject in subjects:
+    for subject, mine in windows.items():
         found = whole[subject] = {}
         whose = ledger.c.user_name == subject[3:] if subject.startswith("by:") else ledger.c.account == subject
-        for window in windows:
+        for window in mine:
             since, _ = bounds(window, moment, zone)
             end = func.coalesce(ledger.c.closed_at, moment)
             seconds = func.sum((end - begin(ledger.c.opened_at, since)) * ledger.c.share)

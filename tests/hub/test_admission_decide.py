@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import weakref
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -342,3 +345,18 @@ def test_the_time_of_old_counts_is_said() -> None:
     assert old.as_of is not None
     known = standing(replace(old, as_of=old.as_of - timedelta(minutes=5)), ticket("t"))
     assert "(last known at " in queue(known, CATALOGUE, "kubernetes")["t"].why
+
+
+def test_a_decision_leaves_nothing_that_only_the_garbage_collector_could_take_away() -> None:
+    # Of hundreds of sessions it would keep copies of all that is held, and stop everything to look through them.
+    known = standing(machine(FULL), ticket("other"))
+    gone = weakref.ref(known)
+    gc.disable()
+    try:
+        assert queued(asked(), known).cause == "full"
+        with contextlib.suppress(Refusal):
+            decided(asked(may_wait=False), known)
+        del known
+        assert gone() is None
+    finally:
+        gc.enable()

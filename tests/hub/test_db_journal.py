@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-from sqlalchemy import Connection, Engine, delete, event, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 
 from hub.admission import reservations, tickets
 from hub.admission.memory import Known, Memory
@@ -21,6 +20,7 @@ from hub.db.tables import sessions as session_table
 from hub.db.transaction import read, write
 from hub.idle import sessions
 from spawner.reservation import Reservation
+from tests.hub.statements import statements
 
 OPTIONS = {"profile": "gpu", "accelerator": "card"}
 
@@ -73,18 +73,9 @@ def _names(holders: Holders) -> list[dict[str, set[str]]]:
     ]
 
 
-@contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    """Yield what is asked meanwhile."""
-    sent: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.lstrip().startswith("SELECT") and "advisory" not in statement:
-            sent.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(engine, "before_cursor_execute", note)
+def questions(sent: list[str]) -> list[str]:
+    """What was asked, but for the turn among writers."""
+    return [one for one in sent if one.lstrip().startswith("SELECT") and "advisory" not in one]
 
 
 def test_nothing_is_read_again_that_has_not_changed(database: Engine) -> None:
@@ -95,12 +86,12 @@ def test_nothing_is_read_again_that_has_not_changed(database: Engine) -> None:
     read(database, memory.look)
     with statements(database) as sent:
         first = read(database, memory.look).known
-    assert len(sent) == 1
-    assert "journal" in sent[0]
+    assert len(questions(sent)) == 1
+    assert "journal" in questions(sent)[0]
     write(database, lambda connection: hold(connection, "three"))
     with statements(database) as sent:
         second = read(database, memory.look).known
-    assert len(sent) == 2
+    assert len(questions(sent)) == 2
     assert second.waiting is first.waiting
     assert second.held["one"] is first.held["one"]
     read(database, lambda connection: same(connection, memory))

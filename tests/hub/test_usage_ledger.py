@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 from hub.db.tables import ledger as table
 from hub.usage import ledger
 from hub.usage.ledger import LAST_BEAT, LedgerProblem, Ran
-from tests.hub.usage_world import ROME, Books, at, held, statements
+from tests.hub.statements import statements
+from tests.hub.usage_world import ROME, Books, at, held
 
 NOON = at("2026-11-21T12:00:03")
 

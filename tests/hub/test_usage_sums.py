@@ -18,7 +18,8 @@ from hub.usage.ledger import Ran
 from hub.usage.reports import Scope, by_days, total
 from hub.usage.sums import decayed, share_seconds, used, used_by_each
 from hub.usage.windows import QUARTER_S, WINDOWS, bounds, day_start, days_of
-from tests.hub.usage_world import ROME, WEEK_S, Books, at, held, overlap, statements
+from tests.hub.statements import statements
+from tests.hub.usage_world import ROME, WEEK_S, Books, at, held, overlap
 
 KINDS = {"t4": 1.0, "a100-1g.5gb": 1 / 7, "": 0.0}
 USERS = ("ann", "ben", "cid", "dan")
@@ -200,9 +201,9 @@ def test_a_correction_lowers_the_decayed_use_and_never_below_nothing(books: Book
 def test_two_subjects_and_all_windows_are_two_statements(books: Books) -> None:
     books.open(held("s"))
     with statements(books.engine) as sent:
-        books.read(lambda c: used_by_each(c, ["group:cms", "by:ann"], WINDOWS, ROME))
+        books.read(lambda c: used_by_each(c, {"group:cms": WINDOWS, "by:ann": WINDOWS}, ROME))
     assert len([one for one in sent if one.startswith("SELECT")]) == 2
-    assert books.read(lambda c: used_by_each(c, [], WINDOWS, ROME)) == {}
+    assert books.read(lambda c: used_by_each(c, {}, ROME)) == {}
     assert books.read(lambda c: used(c, "by:ann", [], ROME)) == {}
 
 
@@ -210,7 +211,7 @@ def test_no_sum_reads_a_whole_table(tmp_path: object) -> None:
     books = Books(f"sqlite:///{tmp_path}/state/a.sqlite", at("2026-11-21T10:00"))
     fill(books)
     with statements(books.engine) as sent:
-        books.read(lambda c: used_by_each(c, ["group:cms", "by:ann"], WINDOWS, ROME))
+        books.read(lambda c: used_by_each(c, {"group:cms": WINDOWS, "by:ann": WINDOWS}, ROME))
         books.read(lambda c: share_seconds(c, "group:cms", day_start(date(2026, 11, 2), ROME), at("2026-11-09T00:00")))
         books.read(ledger.opened)
         books.write(lambda c: ledger.beat(c, {"open-1": Ran()}))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, Row, event, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from hub.db.tables import ledger as table
 from hub.db.tables import usage_days, usage_spans
@@ -98,21 +97,6 @@ class Books:
 
     def close_engine(self) -> None:
         self.engine.dispose()
-
-
-@contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    """What is sent to the database meanwhile."""
-    heard: list[str] = []
-
-    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        heard.extend([statement] * (len(parameters) if many else 1))
-
-    event.listen(engine, "before_cursor_execute", hear)
-    try:
-        yield heard
-    finally:
-        event.remove(engine, "before_cursor_execute", hear)
 
 
 def overlap(intervals: Collection[tuple[float, float]], since: float, until: float) -> float:

@@ -1,0 +1,116 @@
+"""Statements that every decision asks: put together once, and given to the driver as they are.
+
+SQLAlchemy puts a statement's text, its values and its result together each time; of a decision that asks four
+statements this is as much time as the database takes. What is written with its tables and columns is compiled by it
+here, once for each kind of database, and then needs only its values. On PostgreSQL the server keeps the plan as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Executable
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+__all__ = ["Prepared"]
+
+Values = Mapping[str, Any]
+
+
+class _Text(NamedTuple):
+    """What the driver is given: the text, and what makes its values of those of a call."""
+
+    text: str
+    values: Callable[[Values], Any]
+
+
+class Prepared:
+    """A statement of SQLAlchemy's, whose parameters are all named; those of an `IN` are expanding.
+
+    What comes back are plain tuples, as the driver makes them: on SQLite truth is 0 or 1. The same rules hold as for
+    `Connection.execute`: it runs in the connection's transaction, and raises SQLAlchemy's errors.
+
+    Parameters
+    ----------
+    statement
+        Or, where it is not the same for each kind of database, what makes it of the dialect's name.
+    """
+
+    def __init__(self, statement: Executable | Callable[[str], Executable]) -> None:
+        self._statement = statement
+        self._texts: dict[tuple[object, ...], _Text] = {}
+
+    def all(self, connection: Connection, values: Values) -> Sequence[tuple[Any, ...]]:
+        """Return the rows that are found."""
+        found: Sequence[tuple[Any, ...]] = self._executed(connection, values).fetchall()
+        return found
+
+    def run(self, connection: Connection, values: Values) -> int:
+        """Do it, and return how many rows it has made or changed."""
+        return int(self._executed(connection, values).rowcount)
+
+    def _executed(self, connection: Connection, values: Values) -> Any:
+        values = {name: _padded(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
+        sizes = tuple(len(value) for value in values.values() if isinstance(value, list))
+        key = (connection.dialect.name, sizes)
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = self._compiled(connection, values)
+        cursor: Any = connection.connection.cursor()
+        given = text.values(values)
+        try:
+            if connection.dialect.name == "postgresql":
+                return cursor.execute(text.text, given, prepare=True)
+            return cursor.execute(text.text, given)
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _told(connection, cursor, text.text, error) from error
+
+    def _compiled(self, connection: Connection, example: Values) -> _Text:
+        statement = self._statement
+        if not isinstance(statement, Executable):
+            statement = statement(connection.dialect.name)
+        compiled: Any = statement.compile(dialect=connection.dialect)  # type: ignore[attr-defined]
+        # With values, because the text has a place for each of a list's.
+        state = compiled.construct_expanded_state(example)
+        expanded = state.parameter_expansion.items()
+        whence = {name: (of, number) for of, names in expanded for number, name in enumerate(names)}
+        fixed = {name: value for name, value in state.parameters.items() if name not in {*example, *whence}}
+        names = state.positiontup or tuple(state.parameters)
+        return _Text(state.statement, _maker(names, fixed, whence, by_place=state.positiontup is not None))
+
+
+def _padded(values: Sequence[Any]) -> list[Any]:
+    """Return these with the last one some times more, which says the same: texts are kept for a few lengths only."""
+    if not values:
+        return []
+    more = (1 << (len(values) - 1).bit_length()) - len(values)
+    return [*values, *[values[-1]] * more]
+
+
+def _maker(
+    names: Sequence[str], fixed: Values, whence: Mapping[str, tuple[str, int]], *, by_place: bool
+) -> Callable[[Values], Any]:
+    """Return what puts the values of a call where the driver looks for them: by place, or by name."""
+
+    def given(values: Values) -> Any:
+        known = {**fixed, **values}
+        for name, (of, number) in whence.items():
+            known[name] = values[of][number]
+        return [known[name] for name in names] if by_place else {name: known[name] for name in names}
+
+    return given
+
+
+def _told(connection: Connection, cursor: Any, text: str, error: Exception) -> DBAPIError:
+    """Return the error as SQLAlchemy tells it; a connection that has broken is not used again."""
+    dbapi = connection.dialect.loaded_dbapi
+    bare: Any = connection.connection.dbapi_connection
+    if connection.dialect.is_disconnect(error, bare, cursor):  # type: ignore[arg-type]  # the driver's own class
+        connection.invalidate(error)
+    kind = next(
+        (kind for of, kind in ((dbapi.IntegrityError, IntegrityError), (dbapi.OperationalError, OperationalError))
+         if isinstance(error, of)),
+        DBAPIError,
+    )  # fmt: skip
+    return kind(text, None, error)
