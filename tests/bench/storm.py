@@ -2,9 +2,9 @@
 
     python -m tests.bench.storm --people 40 500 2000 --write docs/reference/benchmarks
 
-For each size a fresh hub of each kind; everybody is logged in and has the form open, then all click. Pods are made,
-scheduled and become ready as on any cluster, but nothing runs in them: both hubs reach one stub server that looks at
-whose address it was asked for. Needs what the cluster tests need.
+For each size a fresh hub of each kind, and one whose spawner does nothing; everybody is logged in and has the form
+open, then all click. Pods are made, scheduled and become ready as on any cluster, but nothing runs in them: the hubs
+reach one stub server that looks at whose address it was asked for. Needs what the cluster tests need.
 """
 
 from __future__ import annotations
