@@ -9,7 +9,7 @@ import gc
 from jinja2 import Environment, TemplateError
 from jupyterhub.app import JupyterHub
 
-from hub.interpreter import hand_over_soon
+from hub.interpreter import few_arenas, hand_over_soon
 
 __all__ = ["compile_templates", "warm_up"]
 
@@ -23,13 +23,14 @@ _tasks: set[asyncio.Task[None]] = set()
 
 def warm_up() -> None:
     """Compile the pages' templates while the hub starts, in a thread, spare what stays Python's garbage collector, and
-    let threads that write into the database have the interpreter soon.
+    let threads that write into the database have the interpreter soon, and no memory of their own.
 
     The first view of a page would compile it and all that it is made from, some ten milliseconds each; walking through
     the modules, the catalogue and Kubernetes' models holds the loop for some hundred. Where no loop runs, as where a
     configuration is only read, nothing is left to be done later.
     """
     hand_over_soon()
+    few_arenas()
     gc.freeze()
     with contextlib.suppress(RuntimeError):
         loop = asyncio.get_running_loop()

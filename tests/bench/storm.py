@@ -2,9 +2,9 @@
 
     python -m tests.bench.storm --people 40 500 2000 --write docs/reference/benchmarks
 
-For each size a fresh hub of each kind; everybody is logged in and has the form open, then all click. Pods are made,
-scheduled and become ready as on any cluster, but nothing runs in them: both hubs reach one stub server that looks at
-whose address it was asked for. Needs what the cluster tests need.
+For each size a fresh hub of each kind, and one whose spawner does nothing; everybody is logged in and has the form
+open, then all click. Pods are made, scheduled and become ready as on any cluster, but nothing runs in them: the hubs
+reach one stub server that looks at whose address it was asked for. Needs what the cluster tests need.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ HUBS = ("plain", hubs.OURS, BARE)
 _PODS_PER_NODE = 50
 _AT_ONCE = 20
 _COUNT_S = 600.0
+_SETTLED_S = 3.0
+"""How long a hub is left alone before its memory and its loop's record are read."""
 
 
 @dataclass(frozen=True)
@@ -154,18 +156,18 @@ async def _storm(name: str, cluster: Cluster, people: int, folder: Path) -> Stor
         hub = parts.enter_context(running)
         async with _people(hub, people) as everybody:
             print(f"{name}: {people} people are logged in", flush=True)
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(_SETTLED_S)
             before, (shares, lags) = _memory_mb(hub.pid()), _shares(hub)
             over = asyncio.Event()
             somebody = asyncio.create_task(looks_at_login(hub, over))
             clicks = await asyncio.gather(*(person.click() for person in everybody))
             over.set()
             login = await somebody
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(_SETTLED_S)
         after, (shares_after, lags_after) = _memory_mb(hub.pid()), _shares(hub)
         good = sum(not click.failure for click in clicks)
         api_s, all_s = await _restarted(hub, good)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(_SETTLED_S)
         restarted = _memory_mb(hub.pid())
     spent = {kind: shares_after[kind] - shares.get(kind, 0.0) for kind in shares_after}
     found = Storm(

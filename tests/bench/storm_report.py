@@ -180,7 +180,7 @@ spawner can move it. The rest is the spawner's, in MB for 1000 people.
 
 ## How it is measured
 
-Nodes and pods are played by KWOK on a real API server and scheduler. Nothing runs in the pods: both hubs reach one stub
+Nodes and pods are played by KWOK on a real API server and scheduler. Nothing runs in the pods: the hubs reach one stub
 server, which answers each address only for its owner. Browsers are played as well: form, page of the queue with its
 events, page of the start with its events, then the server, on connections that stay open.
 

@@ -11,7 +11,8 @@ from tests.bench import storm
 
 
 @pytest.mark.timeout(900)
-def test_a_small_storm(tmp_path: Path) -> None:
+def test_a_small_storm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storm, "_SETTLED_S", 1.5)
     folder = tmp_path / "benchmarks"
     assert storm.main(["--people", "12", "--write", str(folder)]) == 0
 
