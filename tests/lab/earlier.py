@@ -100,7 +100,9 @@ def _known(repository: Path, commit: str) -> None:
 
 def _extract(repository: Path, commit: str, into: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(_git(repository, "archive", "--format=tar", commit))) as archive:
-        archive.extractall(into, filter="data")
+        # As Python's documentation says for versions of which some know filters: Debian's 3.11.2 does not.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        archive.extractall(into)
 
 
 def _git(repository: Path, *words: str) -> bytes:
