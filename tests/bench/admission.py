@@ -128,6 +128,7 @@ def _writer(url: str, seed: int, rounds: int, naive_each: int, history: History,
         if number >= 0 and number % naive_each == 0:
             with patch.object(sums, "used_by_each", _naive_used):
                 taken["naive"] = decide(next(askers))
+            decide(next(askers))  # what that has pushed out of the caches is not to be found in the next times
         if number >= 0:
             for what, seconds in taken.items():
                 found[what].append(seconds)
