@@ -43,14 +43,14 @@ class Prepared:
 
     def all(self, connection: Connection, values: Values) -> Sequence[tuple[Any, ...]]:
         """Return the rows that are found."""
-        found: Sequence[tuple[Any, ...]] = self._executed(connection, values).fetchall()
+        found: Sequence[tuple[Any, ...]] = self._done(connection, values, lambda cursor: cursor.fetchall())
         return found
 
     def run(self, connection: Connection, values: Values) -> int:
         """Do it, and return how many rows it has made or changed."""
-        return int(self._executed(connection, values).rowcount)
+        return int(self._done(connection, values, lambda cursor: cursor.rowcount))
 
-    def _executed(self, connection: Connection, values: Values) -> Any:
+    def _done(self, connection: Connection, values: Values, result: Callable[[Any], Any]) -> Any:
         values = {name: _padded(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
         sizes = tuple(len(value) for value in values.values() if isinstance(value, list))
         key = (connection.dialect.name, sizes)
@@ -61,8 +61,10 @@ class Prepared:
         given = text.values(values)
         try:
             if connection.dialect.name == "postgresql":
-                return cursor.execute(text.text, given, prepare=True)
-            return cursor.execute(text.text, given)
+                cursor.execute(text.text, given, prepare=True)
+            else:
+                cursor.execute(text.text, given)
+            return result(cursor)  # SQLite works out a row when it is fetched, and may fail there
         except connection.dialect.loaded_dbapi.Error as error:
             raise _told(connection, cursor, text.text, error) from error
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, bindparam, insert, literal, select, text
+from sqlalchemy import Connection, Engine, bindparam, func, insert, literal, select, text
 from sqlalchemy.exc import IntegrityError
 
 from hub.db.address import AddressError
@@ -88,6 +89,22 @@ def test_tables_that_have_gained_a_column_are_read_as_before(people: Engine, dat
     other.dispose()
     for _ in range(8):
         assert found(people, names) == names
+
+
+def test_what_fails_while_rows_are_fetched_is_told_as_well(people: Engine) -> None:
+    # SQLite works out row by row, and fails at the sixth; PostgreSQL fails at once.
+    sqlite = people.dialect.name == "sqlite"
+    late = Prepared(select(uids.c.uid, func.late(uids.c.uid) if sqlite else 1 / (uids.c.uid - 5)).order_by(uids.c.uid))
+
+    def work(connection: Connection) -> None:
+        if sqlite:
+            bare: Any = connection.connection.dbapi_connection
+            bare.create_function("late", 1, lambda uid: uid if uid < 5 else 1 // 0)
+        late.all(connection, {})
+
+    with pytest.raises(DatabaseAway):
+        read(people, work)
+    assert found(people, PEOPLE[:2]) == PEOPLE[:2]
 
 
 @pytest.mark.hub
