@@ -6,7 +6,7 @@ person; asking again for the same changes nothing and has the same answer, so ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from hub.admission.outcome import SEEN_TO_S, give_back
 from hub.admission.standing import Asked, Standing
 from hub.admission.store import Store
 from hub.admission.tickets import Ticket
+from hub.db.prepared import Step
 from profiles.access import Person
 from spawner.refusal import Refusal
 from spawner.request import ACCOUNT
@@ -82,7 +83,7 @@ def begin(
     Refusal
         See `hub.admission.decide.decide`; nothing is written then.
     """
-    sight = store.look(connection, person)
+    sight = store.look(connection, person, wanted.account)
     if wanted.id in sight.known.held:
         return sight.known.held[wanted.id]
     mine = sight.known.held_for(wanted.user, wanted.server)
@@ -127,7 +128,7 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         being started.
     """
     wanted = wish.wanted
-    sight = store.look(connection, wish.person)
+    sight = store.look(connection, wish.person, wanted.account)
     charged = store.charged(sight, wish.person, wanted.account)
     asked = store.rules.asked(wanted, charged, replaces=wish.replaces, may_wait=wish.may_wait)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
@@ -136,7 +137,7 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
             return Starts(ticket, new=False)
         return _still_waits(connection, store, ticket)
     if _without_what_was_granted(connection, sight, ticket, wish):
-        sight = store.look(connection, wish.person)
+        sight = store.look(connection, wish.person, wanted.account)
     slot = sight.known.slots_taken < store.rules.queue.slots(store.rules.engine)
     asked, answer, standing = _decided(connection, store, sight, charged, asked, ticket, slot=slot)
     new = partial(_ticket, asked, wish.ticket_id, answer, notify=wish.notify, replaces=wish.replaces)
@@ -146,9 +147,10 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
         if ticket is not None:
             tickets.end(connection, ticket.id, "left", _INSTEAD)
         held = replace(answer.reservation, ticket=wish.ticket_id)
-        _hold(connection, store, held, store.rules.queue.reservation_s, standing.now)
         starting = new(state="starting", spawn_id=held.id)
-        return Starts(tickets.insert(connection, starting, seen_to_s=SEEN_TO_S, after=sight.moment), new=True)
+        stored, step = tickets.inserting(starting, sight.moment, seen_to_s=SEEN_TO_S)
+        _hold(connection, store, held, store.rules.queue.reservation_s, standing.now, beside=[step])
+        return Starts(stored, new=True)
     queued = answer if isinstance(answer, Queued) else None
     return Waits(_stored(connection, sight, ticket, asked, new()), queued)
 
@@ -161,7 +163,7 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     Refusal
         As for a new request; the ticket stays as it was.
     """
-    sight = store.look(connection, wish.person)
+    sight = store.look(connection, wish.person, wish.wanted.account)
     charged = store.charged(sight, wish.person, wish.wanted.account)
     asked = store.rules.asked(wish.wanted, charged, replaces=ticket.replaces)
     asked, answer, _ = _decided(connection, store, sight, charged, asked, ticket)
@@ -242,9 +244,16 @@ def _stored(connection: Connection, sight: Sight, ticket: Ticket | None, asked: 
     return tickets.insert(connection, new, after=sight.moment)
 
 
-def _hold(connection: Connection, store: Store, held: Reservation, expires_in_s: float, now: float) -> None:
+def _hold(
+    connection: Connection,
+    store: Store,
+    held: Reservation,
+    expires_in_s: float,
+    now: float,
+    beside: Sequence[Step] = (),
+) -> None:
     image = store.rules.image_of(held)
-    reservations.insert(connection, held, expires_in_s=expires_in_s, image=image, now=now)
+    reservations.insert(connection, held, expires_in_s=expires_in_s, image=image, now=now, beside=beside)
 
 
 def _ticket(

@@ -7,11 +7,14 @@ journal says which (`hub.db.journal`). Whenever it cannot, everything is read.
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -23,11 +26,17 @@ from hub.admission.tickets import Moment, Ticket
 from hub.db import journal
 from hub.db.journal import Entry
 from hub.idle import sessions
+from hub.quotas.budgets import Used
 from hub.quotas.model import Quotas
+from hub.usage.sums import by_window, times_of
+from hub.usage.windows import Window
 from spawner.capacity.holds import Holds
 from spawner.reservation import Reservation
 
-__all__ = ["Known", "Memory", "Sight"]
+__all__ = ["Known", "Memory", "Sight", "Windows"]
+
+Windows = Mapping[str, Collection[Window]]
+_NO_WINDOWS: Windows = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -75,14 +84,16 @@ class Known:
 
 
 class Sight(NamedTuple):
-    """All that was seen in one transaction: when, what is published, what is held and who waits; and the limits of
-    these subjects."""
+    """All that was seen in one transaction: when, what is published, what is held and who waits; the limits of these
+    subjects; and what some have used in some windows: those that are named in `windows`, by subject."""
 
     now: float
     published: Published
     known: Known
     subjects: frozenset[str] = frozenset()
     quotas: Quotas = Quotas()
+    windows: Windows = _NO_WINDOWS
+    used: Mapping[str, Used] = MappingProxyType({})
 
     @property
     def moment(self) -> Moment:
@@ -96,16 +107,34 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: Known | None = None
+        self._ahead: float | None = None  # of the database's clock before this process' one
 
-    def look(self, connection: Connection, subjects: Collection[str] = ()) -> Sight:
-        """Return what there is in this transaction, with the limits of these subjects."""
+    def look(
+        self, connection: Connection, subjects: Collection[str] = (), windows: Windows = _NO_WINDOWS, zone: tzinfo = UTC
+    ) -> Sight:
+        """Return what there is in this transaction, with the limits of these subjects.
+
+        Parameters
+        ----------
+        windows
+            By subject, of which it is of use to know what was used in them. It may be left out of what is returned.
+        zone
+            In which windows begin.
+        """
         known = self._known  # replaced as a whole, never changed
-        now, published, entries, quotas = glance(connection, known.entry if known is not None else None, subjects)
+        # When the windows begin is asked by, so it has to be known before.
+        named, times = times_of(windows, zone, time.monotonic() + self._ahead) if self._ahead is not None else ((), ())
+        now, published, entries, quotas, sums = glance(
+            connection, known.entry if known is not None else None, subjects, times
+        )
+        self._ahead = now - time.monotonic()
+        right = named and (named, times) == times_of(windows, zone, now)
+        used = by_window(windows, named, sums) if right else {}
         if known is None or entries is None:
             known = self._remember(_everything(connection))
         elif entries:
             known = self._remember(_changed(connection, known, entries))
-        return Sight(now, published, known, frozenset(subjects), quotas)
+        return Sight(now, published, known, frozenset(subjects), quotas, windows if right else _NO_WINDOWS, used)
 
     def _remember(self, known: Known) -> Known:
         with self._lock:

@@ -7,7 +7,7 @@ are begun here in one transaction, and ended in one, so that nothing is held tha
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -16,7 +16,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_of
 
 from hub.db.clock import Now
-from hub.db.prepared import Prepared
+from hub.db.prepared import Prepared, Step, run_together
 from hub.db.tables import reservations as table
 from hub.usage import ledger
 from spawner.reservation import Reservation
@@ -86,7 +86,13 @@ def of_server(connection: Connection, user: str, server: str) -> tuple[Reservati
 
 
 def insert(
-    connection: Connection, held: Reservation, *, expires_in_s: float, image: str = "", now: float | None = None
+    connection: Connection,
+    held: Reservation,
+    *,
+    expires_in_s: float,
+    image: str = "",
+    now: float | None = None,
+    beside: Sequence[Step] = (),
 ) -> None:
     """Hold this; unless it is seen before, it expires after so many seconds of the database's clock.
 
@@ -96,7 +102,10 @@ def insert(
         Reference of the image that it will run, for the ledger.
     now
         By the database's clock, where the caller has asked for it in this transaction.
+    beside
+        What else is to be written, together with it.
     """
+    now = float(connection.scalar(select(Now())) or 0.0) if now is None else now
     values = {
         "id": held.id,
         "user_name": held.user,
@@ -116,8 +125,7 @@ def insert(
         "session_s": held.session_s,
         "expires_in_s": expires_in_s,
     }
-    _INSERT.run(connection, values)
-    ledger.open(connection, held, image, now=now)
+    run_together(connection, [(_INSERT, values), ledger.opening(held, image, now), *beside])
 
 
 def begin(connection: Connection, held: Reservation, *, expires_in_s: float) -> None:

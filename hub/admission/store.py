@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from hub.admission.decide import Admitted, Queued, decide, queue, startable
-from hub.admission.memory import Memory, Sight
+from hub.admission.memory import Memory, Sight, Windows
 from hub.admission.standing import Asked, Bounds, Standing, Waiting
 from hub.admission.tickets import Ticket
 from hub.admission.view import View
@@ -27,7 +27,7 @@ from hub.settings.idle import IdleSettings
 from hub.settings.queue import QueueSettings
 from hub.settings.quotas import QuotaSettings
 from hub.usage import sums
-from hub.usage.windows import Window
+from hub.usage.windows import WINDOWS, Window
 from profiles.access import Person
 from profiles.model import Catalogue
 from profiles.model import Engine as EngineKind
@@ -103,14 +103,32 @@ class Store:
         self.rules = rules
         self._view = View(stale_after_s)
         self._memory = Memory()
+        self._windows: dict[str, tuple[Window, ...]] = {"by": (), "group": ()}
 
     def availability(self, connection: Connection) -> Availability:
         """Return what is known of what is free."""
         return self._view.of(connection, self.look(connection))
 
-    def look(self, connection: Connection, person: Person | None = None) -> Sight:
-        """Return what there is in this transaction, with the limits that can matter to this person."""
-        return self._memory.look(connection, subjects_of(person.name, person.groups) if person is not None else ())
+    def look(self, connection: Connection, person: Person | None = None, account: str = "") -> Sight:
+        """Return what there is in this transaction, with the limits that can matter to this person.
+
+        Parameters
+        ----------
+        account
+            What they want to charge, where they have said so.
+        """
+        if person is None:
+            return self._memory.look(connection)
+        windows = self.windows_of(person, account)
+        return self._memory.look(connection, subjects_of(person.name, person.groups), windows, self.rules.quotas.zone)
+
+    def windows_of(self, person: Person, account: str) -> Windows:
+        """Return the windows whose use will have to be known, as far as can be told before the limits are read: those
+        over which anybody's limits were, or any group's."""
+        found = {f"by:{person.name}": self._windows["by"]}
+        if account.startswith("group:"):
+            found[account] = self._windows["group"]
+        return {subject: windows for subject, windows in found.items() if windows}
 
     def charged(self, sight: Sight, person: Person, asked: str) -> str:
         """Return the account that this person's request is charged to.
@@ -152,12 +170,19 @@ class Store:
             tickets=waiting,
             ends=known.ends,
             granted_at=known.granted_at,
-            bounds=_BoundsOf(connection, self.rules, waiting, sight),
+            bounds=_BoundsOf(connection, self.rules, waiting, sight, self._note),
             fair=_FairOf(connection, self.rules, {one.account for one in waiting} | ({charged} - {""})),
             weights=self.rules.quotas.weights,
             holders=known.holders,
             titles=self.rules.titles,
         )
+
+    def _note(self, windows: Mapping[str, Collection[Window]]) -> None:
+        """Remember over which windows limits were; there are some few."""
+        for subject, theirs in windows.items():
+            kind = "by" if subject.startswith("by:") else "group"
+            if not self._windows[kind] or not set(theirs).issubset(self._windows[kind]):
+                self._windows[kind] = tuple(window for window in WINDOWS if window in {*theirs, *self._windows[kind]})
 
     def decide(self, asked: Asked, standing: Standing, *, slot: bool = True) -> Admitted | Queued:
         """Decide by these rules; see `hub.admission.decide.decide`."""
@@ -222,11 +247,19 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
     What is looked up after the transaction (the place of a new ticket) is read in one of its own.
     """
 
-    def __init__(self, connection: Connection, rules: Rules, waiting: Sequence[Ticket], sight: Sight) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        rules: Rules,
+        waiting: Sequence[Ticket],
+        sight: Sight,
+        note: Callable[[Mapping[str, Collection[Window]]], None],
+    ) -> None:
         self._connection = connection
         self._rules = rules
         self._waiting = waiting
         self._sight = sight
+        self._note = note
         self._found: dict[tuple[str, str], Bounds] = {}
 
     def __getitem__(self, key: tuple[str, str]) -> Bounds:
@@ -270,8 +303,10 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
 
     def _used_in(self, windows: Mapping[str, set[Window]]) -> Mapping[str, Used]:
         """Return what each subject has used in its windows."""
-        found: dict[str, Used] = {}
-        zone, names = self._rules.quotas.zone, sorted(windows)
+        self._note(windows)
+        sight = self._sight
+        found = {name: sight.used[name] for name in windows if windows[name] <= {*sight.windows.get(name, ())}}
+        zone, names = self._rules.quotas.zone, sorted(windows.keys() - found)
         for start in range(0, len(names), _ASKED_AT_ONCE):
             some = {name: sorted(windows[name]) for name in names[start : start + _ASKED_AT_ONCE]}
             asked = partial(sums.used_by_each, windows=some, zone=zone, now=self._sight.now)

@@ -19,7 +19,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_of
 
 from hub.db.clock import Now
-from hub.db.prepared import Prepared
+from hub.db.prepared import Prepared, Step, run_together
 from hub.db.tables import reservations as held_table
 from hub.db.tables import tickets as table
 from spawner.reservation import Reservation
@@ -35,6 +35,7 @@ __all__ = [
     "find",
     "forget",
     "insert",
+    "inserting",
     "lapse",
     "logged_in",
     "move",
@@ -159,7 +160,14 @@ def insert(connection: Connection, ticket: Ticket, *, seen_to_s: float = 0.0, af
     after
         The present moment, where the caller has asked for it in this transaction; None: it is read here.
     """
-    now, last = after or _moment(connection)
+    stored, step = inserting(ticket, after or _moment(connection), seen_to_s=seen_to_s)
+    run_together(connection, [step])
+    return stored
+
+
+def inserting(ticket: Ticket, after: Moment, *, seen_to_s: float = 0.0) -> tuple[Ticket, Step]:
+    """Return a new ticket with its moments, and what stores it; parameters as of `insert`."""
+    now, last = after
     options = json.dumps(dict(ticket.options))
     stored = replace(
         ticket,
@@ -173,8 +181,7 @@ def insert(connection: Connection, ticket: Ticket, *, seen_to_s: float = 0.0, af
     )
     columns = {**vars(stored), "user_name": stored.user, "options": options}
     del columns["user"]
-    _INSERT.run(connection, columns)
-    return stored
+    return stored, (_INSERT, columns)
 
 
 class Moment(NamedTuple):

@@ -19,6 +19,7 @@ from hub.controller.lease import Lease, StaleEpoch
 from hub.controller.loop import DATABASE_AWAY, Loop, Publisher
 from hub.controller.metrics import watch_loop_lag
 from hub.controller.status import Status
+from hub.db.checkpoint import follow as follow_log
 from hub.idle.loop import follow as follow_sessions
 from hub.quotas.takeover import follow as follow_quotas
 from hub.reconcile.loop import follow as follow_reconciler
@@ -66,6 +67,7 @@ async def run(
         partial(follow_sessions, engine, settings, catalogue, lambda: status.pods),
         partial(follow_reconciler, engine, settings, catalogue, status),
         partial(follow_figures, engine, settings.queue.slots(settings.engine), catalogue),
+        partial(follow_log, engine),
     )
     loop = await asyncio.to_thread(_loop_of, settings)  # loads KubeSpawner or NVML's library: seconds on a busy machine
     try:

@@ -32,6 +32,9 @@ WRITES = "armillary_writes"
 TURN = "armillary_turn"
 """Execution option of a SQLite engine: a lock that its writers in this process take, one after the other."""
 
+_LOG_PAGES = 10_000
+"""When a SQLite writer copies the log itself, in pages of 4 KiB: not before `hub.db.checkpoint` has had its chance."""
+
 _STATEMENT_S = 15.0
 _IDLE_S = 5.0
 _CONNECT_S = 5
@@ -111,6 +114,7 @@ def _sqlite(url: URL) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         # What was promised (a uid, a reservation) must still be promised after a power cut.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

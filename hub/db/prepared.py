@@ -7,15 +7,18 @@ here, once for each kind of database, and then needs only its values. On Postgre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Executable
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "Step", "run_together"]
 
 Values = Mapping[str, Any]
+_VALUE = re.compile(r"%\((\w+)\)s")
 
 
 class _Text(NamedTuple):
@@ -43,30 +46,24 @@ class Prepared:
 
     def all(self, connection: Connection, values: Values) -> Sequence[tuple[Any, ...]]:
         """Return the rows that are found."""
-        found: Sequence[tuple[Any, ...]] = self._done(connection, values, lambda cursor: cursor.fetchall())
+        found: Sequence[tuple[Any, ...]] = _done(
+            connection, *self._given(connection, values), lambda cursor: cursor.fetchall()
+        )
         return found
 
     def run(self, connection: Connection, values: Values) -> int:
         """Do it, and return how many rows it has made or changed."""
-        return int(self._done(connection, values, lambda cursor: cursor.rowcount))
+        return int(_done(connection, *self._given(connection, values), lambda cursor: cursor.rowcount))
 
-    def _done(self, connection: Connection, values: Values, result: Callable[[Any], Any]) -> Any:
+    def _given(self, connection: Connection, values: Values) -> tuple[str, Any]:
+        """Return what the driver is given: the text, and the values as that looks for them."""
         values = {name: _padded(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
         sizes = tuple(len(value) for value in values.values() if isinstance(value, list))
         key = (connection.dialect.name, sizes)
         text = self._texts.get(key)
         if text is None:
             text = self._texts[key] = self._compiled(connection, values)
-        cursor: Any = connection.connection.cursor()
-        given = text.values(values)
-        try:
-            if connection.dialect.name == "postgresql":
-                cursor.execute(text.text, given, prepare=True)
-            else:
-                cursor.execute(text.text, given)
-            return result(cursor)  # SQLite works out a row when it is fetched, and may fail there
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise _told(connection, cursor, text.text, error) from error
+        return text.text, text.values(values)
 
     def _compiled(self, connection: Connection, example: Values) -> _Text:
         statement = self._statement
@@ -80,6 +77,49 @@ class Prepared:
         fixed = {name: value for name, value in state.parameters.items() if name not in {*example, *whence}}
         names = state.positiontup or tuple(state.parameters)
         return _Text(state.statement, _maker(names, fixed, whence, by_place=state.positiontup is not None))
+
+
+Step = tuple[Prepared, Values]
+"""A statement and its values."""
+
+
+def run_together(connection: Connection, steps: Sequence[Step]) -> None:
+    """Do these, none of which returns rows or depends on another: on PostgreSQL as one statement, which is one way to
+    the server and back (its documentation, "Data-Modifying Statements in WITH")."""
+    if connection.dialect.name != "postgresql" or len(steps) < 2:
+        for statement, values in steps:
+            statement.run(connection, values)
+        return
+    given = [statement._given(connection, values) for statement, values in steps]
+    named = {_named(place, name): value for place, (_, values) in enumerate(given) for name, value in values.items()}
+    _done(connection, _joined(tuple(text for text, _ in given)), named, lambda cursor: None)
+
+
+@lru_cache(maxsize=64)
+def _joined(texts: tuple[str, ...]) -> str:
+    """Return one statement of several, whose values are named by their place, too."""
+    *first, last = [
+        _VALUE.sub(lambda found, place=place: f"%({_named(place, found[1])})s", text)  # type: ignore[misc]
+        for place, text in enumerate(texts)
+    ]
+    return f"WITH {', '.join(f'step{place} AS ({text})' for place, text in enumerate(first))} {last}"
+
+
+def _named(place: int, name: str) -> str:
+    return f"step{place}_{name}"
+
+
+def _done(connection: Connection, text: str, values: Any, result: Callable[[Any], Any]) -> Any:
+    """Let the driver do this, and return what that takes from its cursor."""
+    cursor: Any = connection.connection.cursor()
+    try:
+        if connection.dialect.name == "postgresql":
+            cursor.execute(text, values, prepare=True)
+        else:
+            cursor.execute(text, values)
+        return result(cursor)  # SQLite works out a row when it is fetched, and may fail there
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, cursor, text, error) from error
 
 
 def _padded(values: Sequence[Any]) -> list[Any]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from hub.db.clock import Now
-from hub.db.prepared import Prepared
+from hub.db.prepared import Prepared, Step
 from hub.db.tables import ledger as table
 from hub.usage.charges import Charge, add_up_spans, insert_into
 from spawner.reservation import Reservation
@@ -38,6 +38,7 @@ __all__ = [
     "correct",
     "open",
     "opened",
+    "opening",
 ]
 
 T = TypeVar("T")
@@ -96,7 +97,12 @@ def open(connection: Connection, held: Reservation, image: str = "", *, now: flo
     now
         By the database's clock, where the caller has asked for it in this transaction.
     """
-    now = _now(connection) if now is None else now
+    statement, values = opening(held, image, _now(connection) if now is None else now)
+    return statement.run(connection, values) == 1
+
+
+def opening(held: Reservation, image: str, now: float) -> Step:
+    """Return what begins to charge for what is held, from this moment on; parameters as of `open`."""
     values = {
         "id": held.id,
         "user_name": held.user,
@@ -121,7 +127,7 @@ def open(connection: Connection, held: Reservation, image: str = "", *, now: flo
         "folded_s": 0.0,
         "folded": False,
     }
-    return _OPENS.run(connection, values) == 1
+    return _OPENS, values
 
 
 def begun(connection: Connection, held: Reservation) -> None:

@@ -209,7 +209,7 @@ def _foreseen(connection: Connection, queue: Queue, wishes: Mapping[str, Wish]) 
     found: dict[str, dict[str, str]] = {}
     for key, wish in wishes.items():
         try:
-            sight = store.look(connection, wish.person)
+            sight = store.look(connection, wish.person, wish.wanted.account)
             charged = store.charged(sight, wish.person, wish.wanted.account)
             standing = store.standing(connection, sight, charged=charged)
             asked = store.rules.asked(wish.wanted, charged, replaces=wish.replaces)

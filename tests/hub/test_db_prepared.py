@@ -12,11 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from hub.db.address import AddressError
 from hub.db.clock import Now
 from hub.db.engine import connect
-from hub.db.prepared import Prepared
+from hub.db.prepared import Prepared, Step, run_together
 from hub.db.tables import uids
 from hub.db.transaction import DatabaseAway, read, write
 from hub.db.upgrade import upgrade
 from tests.databases import LazyServer
+from tests.hub.statements import statements
 
 GIVE = Prepared(insert(uids).values(uid=bindparam("number"), user_name=bindparam("name"), given_at=Now()))
 OF_NAMES = Prepared(
@@ -151,3 +152,20 @@ def test_the_server_keeps_the_plan_unless_the_url_says_none(postgres_server: Laz
 def test_another_threshold_is_refused() -> None:
     with pytest.raises(AddressError, match="prepare_threshold"):
         connect("postgresql+psycopg://ann:secret@db.example.org/armillary?prepare_threshold=5")
+
+
+def test_several_are_done_together_or_not_at_all(people: Engine) -> None:
+    def give(*numbers: int) -> list[Step]:
+        return [(GIVE, {"number": number, "name": f"new-{number}"}) for number in numbers]
+
+    with statements(people) as sent:
+        write(people, lambda connection: run_together(connection, give(50, 51, 52)))
+    inserts = [one for one in sent if "INSERT" in one]
+    assert len(inserts) == (3 if people.dialect.name == "sqlite" else 1)
+    assert found(people, ["new-50", "new-51", "new-52"]) == ["new-50", "new-51", "new-52"]
+    with pytest.raises(IntegrityError):
+        write(people, lambda connection: run_together(connection, give(60, 51)))
+    assert found(people, ["new-60"]) == []
+    write(people, lambda connection: run_together(connection, give(61)))
+    write(people, lambda connection: run_together(connection, []))
+    assert found(people, ["new-61"]) == ["new-61"]
