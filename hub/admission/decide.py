@@ -310,9 +310,12 @@ def _refuse_to_queue(
 def _too_many_places(asked: Asked, bounds: Bounds, standing: Standing) -> Broken | None:
     """Return the limit of places in the queue that another one would break: of the person, or of all who charge the
     account."""
-    others = [one for one in standing.tickets if (one.user, one.server) != (asked.user, asked.server)]
-    mine = Holdings(queued=sum(one.user == asked.user for one in others))
-    ours = Holdings(queued=sum(one.account == asked.account for one in others))
+    own = [one for one in standing.tickets if one.user == asked.user]
+    shared = [one for one in standing.tickets if one.account == asked.account]
+    mine, ours = (
+        Holdings(queued=sum((one.user, one.server) != (asked.user, asked.server) for one in some))
+        for some in (own, shared)
+    )
     one_more = Holdings(queued=1)
     return check(bounds.own, mine, {}, one_more, user=asked.user) or check(
         bounds.shared, ours, {}, one_more, whose(asked.account), user=asked.user

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from functools import cached_property
 from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ class Known:
     @cached_property
     def last_rank(self) -> float | None:
         """The highest rank of those who wait; None: nobody does."""
-        return max((one.rank for one in self.waiting.values()), default=None)
+        return max(map(attrgetter("rank"), self.waiting.values()), default=None)
 
     @property
     def slots_taken(self) -> int:

@@ -18,14 +18,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 __all__ = ["Prepared", "Step", "run_together"]
 
 Values = Mapping[str, Any]
-_VALUE = re.compile(r"%\((\w+)\)s")
+_PLACE = re.compile(r"\$(\d+)")
 
 
 class _Text(NamedTuple):
-    """What the driver is given: the text, and what makes its values of those of a call."""
+    """What the driver is given: the text, and what makes its values, by place, of those of a call."""
 
     text: str
-    values: Callable[[Values], Any]
+    values: Callable[[Values], list[Any]]
 
 
 class Prepared:
@@ -55,8 +55,8 @@ class Prepared:
         """Do it, and return how many rows it has made or changed."""
         return int(_done(connection, *self._given(connection, values), lambda cursor: cursor.rowcount))
 
-    def _given(self, connection: Connection, values: Values) -> tuple[str, Any]:
-        """Return what the driver is given: the text, and the values as that looks for them."""
+    def _given(self, connection: Connection, values: Values) -> tuple[str, list[Any]]:
+        """Return what the driver is given: the text, and the values as it has places for them."""
         values = {name: _padded(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
         sizes = tuple(len(value) for value in values.values() if isinstance(value, list))
         key = (connection.dialect.name, sizes)
@@ -69,14 +69,18 @@ class Prepared:
         statement = self._statement
         if not isinstance(statement, Executable):
             statement = statement(connection.dialect.name)
-        compiled: Any = statement.compile(dialect=connection.dialect)  # type: ignore[attr-defined]
+        dialect: Any = connection.dialect
+        if dialect.name == "postgresql":
+            # Values as the server counts them ($1): for the driver's own way of naming them it takes the text apart,
+            # a long one each time.
+            dialect = type(dialect)(paramstyle="numeric_dollar")
+        compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         # With values, because the text has a place for each of a list's.
         state = compiled.construct_expanded_state(example)
         expanded = state.parameter_expansion.items()
         whence = {name: (of, number) for of, names in expanded for number, name in enumerate(names)}
         fixed = {name: value for name, value in state.parameters.items() if name not in {*example, *whence}}
-        names = state.positiontup or tuple(state.parameters)
-        return _Text(state.statement, _maker(names, fixed, whence, by_place=state.positiontup is not None))
+        return _Text(state.statement, _maker(state.positiontup, fixed, whence))
 
 
 Step = tuple[Prepared, Values]
@@ -91,27 +95,27 @@ def run_together(connection: Connection, steps: Sequence[Step]) -> None:
             statement.run(connection, values)
         return
     given = [statement._given(connection, values) for statement, values in steps]
-    named = {_named(place, name): value for place, (_, values) in enumerate(given) for name, value in values.items()}
-    _done(connection, _joined(tuple(text for text, _ in given)), named, lambda cursor: None)
+    flat = [value for _, values in given for value in values]
+    _done(connection, _joined(tuple((text, len(values)) for text, values in given)), flat, lambda cursor: None)
 
 
 @lru_cache(maxsize=64)
-def _joined(texts: tuple[str, ...]) -> str:
-    """Return one statement of several, whose values are named by their place, too."""
-    *first, last = [
-        _VALUE.sub(lambda found, place=place: f"%({_named(place, found[1])})s", text)  # type: ignore[misc]
-        for place, text in enumerate(texts)
-    ]
-    return f"WITH {', '.join(f'step{place} AS ({text})' for place, text in enumerate(first))} {last}"
+def _joined(texts: tuple[tuple[str, int], ...]) -> str:
+    """Return one statement of several, each of which has so many values."""
+    joined, before = [], 0
+    for text, many in texts:
+        joined.append(_PLACE.sub(lambda found, before=before: f"${int(found[1]) + before}", text))  # type: ignore[misc]
+        before += many
+    *first, last = joined
+    return f"WITH {', '.join(f'step{number} AS ({text})' for number, text in enumerate(first))} {last}"
 
 
-def _named(place: int, name: str) -> str:
-    return f"step{place}_{name}"
-
-
-def _done(connection: Connection, text: str, values: Any, result: Callable[[Any], Any]) -> Any:
+def _done(connection: Connection, text: str, values: Sequence[Any], result: Callable[[Any], Any]) -> Any:
     """Let the driver do this, and return what that takes from its cursor."""
-    cursor: Any = connection.connection.cursor()
+    bare: Any = connection.connection.driver_connection
+    cursor: Any = (
+        connection.dialect.loaded_dbapi.RawCursor(bare) if connection.dialect.name == "postgresql" else bare.cursor()
+    )
     try:
         if connection.dialect.name == "postgresql":
             cursor.execute(text, values, prepare=True)
@@ -130,16 +134,14 @@ def _padded(values: Sequence[Any]) -> list[Any]:
     return [*values, *[values[-1]] * more]
 
 
-def _maker(
-    names: Sequence[str], fixed: Values, whence: Mapping[str, tuple[str, int]], *, by_place: bool
-) -> Callable[[Values], Any]:
-    """Return what puts the values of a call where the driver looks for them: by place, or by name."""
+def _maker(names: Sequence[str], fixed: Values, whence: Mapping[str, tuple[str, int]]) -> Callable[[Values], list[Any]]:
+    """Return what puts the values of a call into these places."""
 
-    def given(values: Values) -> Any:
+    def given(values: Values) -> list[Any]:
         known = {**fixed, **values}
         for name, (of, number) in whence.items():
             known[name] = values[of][number]
-        return [known[name] for name in names] if by_place else {name: known[name] for name in names}
+        return [known[name] for name in names]
 
     return given
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 from sqlalchemy import Engine, event
@@ -16,33 +17,35 @@ __all__ = ["statements"]
 def statements(engine: Engine) -> Iterator[list[str]]:
     """Yield what is sent meanwhile, one for each set of values; on SQLite with the values in it."""
     heard: list[str] = []
+    here: set[int] = set()
+    execute, executemany = psycopg.Cursor.execute, psycopg.Cursor.executemany
 
-    class Heard(psycopg.Cursor[Any]):
-        def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
+    def one(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        if id(cursor.connection) in here:
             heard.append(str(query))
-            return super().execute(query, *arguments, **options)
+        return execute(cursor, query, *arguments, **options)
 
-        def executemany(self, query: Any, values: Any, **options: Any) -> None:
-            values = list(values)
+    def many(cursor: Any, query: Any, values: Any, **options: Any) -> None:
+        values = list(values)
+        if id(cursor.connection) in here:
             heard.extend([str(query)] * len(values))
-            super().executemany(query, values, **options)
+        executemany(cursor, query, values, **options)
 
     def listen(connection: Any, *_: Any) -> None:
+        here.add(id(connection))
         if engine.dialect.name == "sqlite":
             connection.set_trace_callback(lambda text: None if text.startswith("--") else heard.append(text))
-        else:
-            connection.cursor_factory = Heard
 
     def stop(connection: Any, *_: Any) -> None:
+        here.discard(id(connection))
         if engine.dialect.name == "sqlite":
             connection.set_trace_callback(None)
-        else:
-            connection.cursor_factory = psycopg.Cursor
 
     event.listen(engine, "checkout", listen)
     event.listen(engine, "checkin", stop)
     try:
-        yield heard
+        with patch.multiple(psycopg.Cursor, execute=one, executemany=many):
+            yield heard
     finally:
         event.remove(engine, "checkout", listen)
         event.remove(engine, "checkin", stop)
