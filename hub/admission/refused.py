@@ -11,13 +11,13 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, tzinfo
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy import update as update_of
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hub.db.clock import Now
+from hub.db.insert import insert_unless_there
 from hub.db.tables import refusals as table
 from hub.db.transaction import write
 from hub.usage.windows import day_of
@@ -98,13 +98,6 @@ def _store(connection: Connection, counts: Mapping[tuple[str, str], int], zone: 
     day = day_of(float(connection.scalar(select(Now())) or 0.0), zone).isoformat()
     for (door, code), number in sorted(counts.items()):
         row = {"day": day, "door": door, "code": code}
-        connection.execute(_insert(connection).values(**row, number=0))
+        connection.execute(insert_unless_there(table, connection.dialect.name).values(**row, number=0))
         here = [table.c[name] == value for name, value in row.items()]
         connection.execute(update_of(table).where(*here).values(number=table.c.number + number))
-
-
-def _insert(connection: Connection) -> Any:
-    """Insert a row that may be there already."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()

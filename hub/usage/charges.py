@@ -10,13 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table
 
 from hub.db.tables import usage_spans as table
 from hub.usage.windows import quarters_of
 
-__all__ = ["DAY", "QUARTER", "Charge", "add_up", "add_up_spans", "by_user", "insert_into"]
+__all__ = ["DAY", "QUARTER", "Charge", "add_up", "add_up_spans", "by_user"]
 
 QUARTER, DAY = 1, 96
 """Sizes of the spans, in quarters of an hour."""
@@ -83,10 +82,3 @@ def add_up(connection: Connection, sums: Table, found: Mapping[tuple[Any, ...], 
         batch = rows[start : start + _ROWS]
         flat = tuple(value for row in batch for value in row)
         connection.exec_driver_sql(head + ", ".join([one] * len(batch)) + tail, flat)
-
-
-def insert_into(into: Table, dialect: str) -> Insert:
-    """Return an insert that does nothing where there is such a row already."""
-    if dialect == "sqlite":
-        return sqlite.insert(into).on_conflict_do_nothing()
-    return postgresql.insert(into).on_conflict_do_nothing()

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from hub.db.clock import Now
+from hub.db.insert import insert_unless_there
 from hub.db.prepared import Prepared, Step
 from hub.db.tables import ledger as table
-from hub.usage.charges import Charge, add_up_spans, insert_into
+from hub.usage.charges import Charge, add_up_spans
 from spawner.reservation import Reservation
 
 __all__ = [
@@ -252,7 +253,7 @@ def correct(connection: Connection, row_id: str, seconds: float, by: str, *, sin
 
 # `folded` is what the small index of these rows is of.
 _OPEN = (table.c.folded.is_(False), table.c.closed_at.is_(None))
-_OPENS = Prepared(partial(insert_into, table))
+_OPENS = Prepared(partial(insert_unless_there, table))
 
 _CHARGED = tuple(
     table.c[name]
