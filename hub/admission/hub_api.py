@@ -72,8 +72,8 @@ class Servers(Protocol):
     async def knows(self, user: str) -> bool | None:
         """Whether there is such a person; None: the hub does not say."""
 
-    async def has(self, user: str, server: str) -> bool | None:
-        """Whether this person has a server of this name, running or not; None: the hub does not say."""
+    async def named(self, user: str) -> frozenset[str] | None:
+        """Return the names of this person's servers that have one, running or not; None: the hub does not say."""
 
     async def close(self) -> None:
         """Give up connections."""
@@ -136,10 +136,12 @@ class HubServers(Servers):
         status, _, _ = await self._ask("GET", f"/users/{quote(user, safe='')}", _ANSWER_S)
         return {200: True, 404: False}.get(status)
 
-    async def has(self, user: str, server: str) -> bool | None:
+    async def named(self, user: str) -> frozenset[str] | None:
         """See `Servers`."""
-        status, _, _ = await self._ask("GET", _path(user, server), _ANSWER_S)
-        return {200: True, 404: False}.get(status)
+        path = f"/users/{quote(user, safe='')}?include_stopped_servers"
+        status, _, said = await self._ask("GET", path, _ANSWER_S)
+        servers = said.get("servers") if status == 200 and isinstance(said, dict) else None
+        return frozenset(servers) - {""} if isinstance(servers, dict) else None
 
     async def follow(self, user: str, server: str) -> Answer:
         """See `Servers`."""

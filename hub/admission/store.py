@@ -19,7 +19,7 @@ from hub.admission.view import View
 from hub.db.transaction import read
 from hub.idle.limits import allowed_s
 from hub.quotas import store as quotas_store
-from hub.quotas.accounts import account_for
+from hub.quotas.accounts import account_for, in_order
 from hub.quotas.budgets import Used
 from hub.quotas.model import Field, Limit, Limits, Quotas
 from hub.quotas.resolve import own_limits, shared_limits, subjects_of
@@ -104,6 +104,7 @@ class Store:
         self._view = View(stale_after_s)
         self._memory = Memory()
         self._windows: dict[str, tuple[Window, ...]] = {"by": (), "group": ()}
+        self._charged: frozenset[str] = frozenset()  # groups' accounts
 
     def availability(self, connection: Connection) -> Availability:
         """Return what is known of what is free."""
@@ -126,6 +127,9 @@ class Store:
         """Return the windows whose use will have to be known, as far as can be told before the limits are read: those
         over which anybody's limits were, or any group's."""
         found = {f"by:{person.name}": self._windows["by"]}
+        if not account:
+            groups = sorted(self._charged & {f"group:{group}" for group in person.groups})
+            account = next(iter(in_order(person, groups, self.rules.quotas.accounts)), "")
         if account.startswith("group:"):
             found[account] = self._windows["group"]
         return {subject: windows for subject, windows in found.items() if windows}
@@ -143,7 +147,10 @@ class Store:
         Refusal
             `account`: they may not charge that one.
         """
-        return account_for(person, sight.quotas, self.rules.quotas.accounts, asked or None)
+        account = account_for(person, sight.quotas, self.rules.quotas.accounts, asked or None)
+        if account.startswith("group:") and account not in self._charged:
+            self._charged |= {account}
+        return account
 
     def standing(
         self, connection: Connection, sight: Sight | None = None, *, charged: str = "", without: str = ""

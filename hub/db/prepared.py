@@ -1,8 +1,8 @@
 """Statements that every decision asks: put together once, and given to the driver as they are.
 
-SQLAlchemy puts a statement's text, its values and its result together each time; of a decision that asks four
-statements this is as much time as the database takes. What is written with its tables and columns is compiled by it
-here, once for each kind of database, and then needs only its values. On PostgreSQL the server keeps the plan as well.
+SQLAlchemy puts a statement's text, its values and its result together each time; in a decision this would take as much
+time as the database does. What is written with its tables and columns is compiled by it here, once for each kind of
+database, and then needs only its values. On PostgreSQL the server keeps the plan as well.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hub.quotas.model import Quotas
 from hub.quotas.subjects import OWN, say_account
@@ -10,7 +10,7 @@ from profiles.access import Person
 from profiles.syntax import shown
 from spawner.refusal import Refusal
 
-__all__ = ["account_for", "accounts_of"]
+__all__ = ["account_for", "accounts_of", "in_order"]
 
 
 def accounts_of(person: Person, quotas: Quotas, order: Sequence[str] = ()) -> tuple[str, ...]:
@@ -29,6 +29,11 @@ def accounts_of(person: Person, quotas: Quotas, order: Sequence[str] = ()) -> tu
         for group in sorted(person.groups)
         if f"group:{group}" in order or quotas.of(f"group:{group}") or quotas.of(f"member:{group}")
     ]
+    return in_order(person, groups, order)
+
+
+def in_order(person: Person, groups: Iterable[str], order: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the accounts of these groups and the person's own, the default first; see `accounts_of`."""
     own = [f"user:{person.name}"] if person.name else []
     places = {account: place for place, account in enumerate(order)}
     own_place = places.get(OWN, len(order) + 1)

@@ -88,22 +88,28 @@ class OpenRow(NamedTuple):
     beat_at: float
 
 
-def open(connection: Connection, held: Reservation, image: str = "", *, now: float | None = None) -> bool:
+def open(connection: Connection, held: Reservation, image: str = "") -> bool:
     """Begin to charge for what is held; return whether there was no such row yet. Opening twice is opening once.
 
     Parameters
     ----------
     image
         Reference of the image that it will run.
-    now
-        By the database's clock, where the caller has asked for it in this transaction.
     """
-    statement, values = opening(held, image, _now(connection) if now is None else now)
+    statement, values = opening(held, image, _now(connection))
     return statement.run(connection, values) == 1
 
 
 def opening(held: Reservation, image: str, now: float) -> Step:
-    """Return what begins to charge for what is held, from this moment on; parameters as of `open`."""
+    """Return what begins to charge for what is held.
+
+    Parameters
+    ----------
+    image
+        Reference of the image that it will run.
+    now
+        The present moment by the database's clock.
+    """
     values = {
         "id": held.id,
         "user_name": held.user,

@@ -93,6 +93,8 @@ class ServiceParts:
         In which zone days begin, and who leads which groups.
     servers
         Where servers are started and stopped: the hub.
+    named_limit
+        How many servers with names the hub lets a person have.
     postman
         Sends mail when a server from the queue is up; None: nobody does.
     """
@@ -114,6 +116,7 @@ class ServiceParts:
     controller_health: Callable[[], ControllerHealth] | None = None
     quotas: QuotaSettings = field(default_factory=QuotaSettings)
     idle: IdleSettings = field(default_factory=IdleSettings)
+    named_limit: int = 4
     postman: Postman | None = None
 
 
@@ -173,7 +176,7 @@ def create_app(parts: ServiceParts) -> FastAPI:
     app.include_router(audit.router(door, parts.database))
     app.include_router(refusals.router(door, parts.database, parts.quotas))
     if queue is not None:
-        app.include_router(requests.router(door, queue))
+        app.include_router(requests.router(door, queue, parts.named_limit))
         app.include_router(switching.router(door, queue))
         app.include_router(tickets.router(door, queue, QueueLive(queue, parts.live_limit, lambda: live.closing)))
     _operations(app, parts, door, live, where, measures)

@@ -68,6 +68,7 @@ def run(settings: Settings, *, with_controller: bool) -> None:
         catalogue=catalogue,
         engine=settings.engine,
         hide_not_allowed=settings.servers.hide_unavailable,
+        named_limit=settings.servers.named_limit,
         live_limit=settings.service.live_limit,
         metrics_need_token=settings.hub.metrics_need_token,
         metrics_token=metrics_token(settings),

@@ -11,11 +11,13 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from sqlalchemy import Connection
 
+from hub.admission import tickets
 from hub.admission.doors import Starts, Waits, request
 from hub.web.door import Door, Visitor
 from hub.web.problems import FieldProblem, answers, of_fields
 from hub.web.queue import Queue, TicketModel
 from profiles.syntax import shown
+from spawner.refusal import Refusal
 
 __all__ = ["CODES", "Outcome", "RequestBody", "ServerName", "router"]
 
@@ -71,19 +73,49 @@ class Outcome(BaseModel):
     ticket: TicketModel = Field(description="By which it can be followed, changed and left.")
 
 
-async def _check_name(queue: Queue, user: str, server: str) -> None:
+async def _check_name(queue: Queue, user: str, server: str) -> frozenset[str] | None:
     """Refuse the name of a new server that the hub refuses (JupyterHub 6.1, `is_valid_safe_slug`), before it has waited
-    in line. One that there is already keeps its name; while the hub is away it decides later."""
-    if server and not _NEW_NAME.fullmatch(server) and await queue.hub.has(user, server) is False:
+    in line. One that there is already keeps its name.
+
+    Returns the names that there are, where this is a new one; None: it is none, or the hub is away and decides later.
+    """
+    names = await queue.hub.named(user) if server else None
+    if names is None or server in names:
+        return None
+    if not _NEW_NAME.fullmatch(server):
         detail = (
             f"{shown(server)} cannot be the name of a new server: use up to 30 lower-case letters, digits and single "
             "'-', a letter first, and a letter or digit last"
         )
         raise of_fields([FieldProblem(field="body.server", detail=detail)])
+    return names
 
 
-def router(door: Door, queue: Queue) -> APIRouter:
-    """Return the path."""
+def _check_number(connection: Connection, user: str, server: str, names: frozenset[str], limit: int) -> None:
+    """Refuse one more server with a name than the hub lets a person have (`named_server_limit_per_user`), counting
+    those that wait in line."""
+    waiting = {one.server for one in tickets.of_user(connection, user)} - {"", server}
+    have = len(names | waiting)
+    if have < limit:
+        return
+    if limit == 0:
+        raise Refusal("named-servers", "This site has no servers with names. Leave the name out.", status=409)
+    raise Refusal(
+        "named-servers",
+        f"You have {have} servers with names, those that are stopped or in line included, and may have {limit}. Start "
+        "one of them, or delete one on the hub's home page.",
+        status=409,
+    )
+
+
+def router(door: Door, queue: Queue, named_limit: int) -> APIRouter:
+    """Return the path.
+
+    Parameters
+    ----------
+    named_limit
+        How many servers with names a person may have (the setting `servers.named_limit`).
+    """
     found = APIRouter(tags=["queue"])
     visitor = Depends(door)
 
@@ -99,9 +131,12 @@ def router(door: Door, queue: Queue) -> APIRouter:
         """Asking twice for the same is asking once. A refusal has the status and code of its cause."""
         more: dict[str, Any] = {"may_wait": body.may_wait, "notify": body.notify}
         wish = queue.wish(who, body.server, body.options, body.account, **more)
-        await _check_name(queue, wish.person.name, body.server)
+        user = wish.person.name
+        names = await _check_name(queue, user, body.server)
 
         def work(connection: Connection) -> Starts | Waits:
+            if names is not None:
+                _check_number(connection, user, body.server, names, named_limit)
             return request(connection, queue.desk.store, wish)
 
         answer = await queue.decide(work)

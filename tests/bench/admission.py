@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, delete, func, insert, select
 
 from hub.admission import reservations
-from hub.db.checkpoint import EVERY_S, checkpoint
+from hub.db.checkpoint import EVERY_S, copying
 from hub.db.clock import Now
 from hub.db.engine import connect
 from hub.db.tables import audit, ledger, tickets
@@ -170,17 +171,18 @@ def _controller(url: str) -> Iterator[None]:
     engine, ended = connect(url), threading.Event()
 
     def copy() -> None:
-        while not ended.wait(EVERY_S):
-            checkpoint(engine)
+        with copying(engine) as copied:
+            while not ended.wait(EVERY_S):
+                copied()
 
-    copying = threading.Thread(target=copy)
-    copying.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        copying.join()
-        engine.dispose()
+    with ThreadPoolExecutor(1) as threads:
+        following = threads.submit(copy)
+        try:
+            yield
+        finally:
+            ended.set()
+        following.result()
+    engine.dispose()
 
 
 def _next(results: Any, processes: Sequence[Any]) -> dict[str, list[float]]:

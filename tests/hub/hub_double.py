@@ -119,7 +119,15 @@ class HubDouble:
 
     async def _user(self, request: web.Request) -> web.Response:
         user = request.match_info["user"]
-        return web.json_response({"name": user, "kind": "user"}) if user in self.users else _error(404, "Not Found")
+        if user not in self.users:
+            return _error(404, "Not Found")
+        stopped = "include_stopped_servers" in request.query
+        servers = {
+            name: {"name": name, "ready": found.state == "ready"}
+            for (owner, name), found in self.servers.items()
+            if owner == user and (stopped or found.state != "stopped")
+        }
+        return web.json_response({"name": user, "kind": "user", "servers": servers})
 
     async def _get(self, request: web.Request) -> web.Response:
         user, server = _names(request)

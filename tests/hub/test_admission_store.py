@@ -14,6 +14,7 @@ from hub.db.tables import ledger
 from spawner.refusal import Refusal
 from tests.hub.admission_world import Site
 from tests.hub.hub_double import HubDouble
+from tests.hub.statements import statements
 
 
 @pytest.fixture
@@ -109,6 +110,25 @@ def test_a_limit_refuses_and_a_shared_one_queues(site: Site) -> None:
     with pytest.raises(Refusal) as refused:
         site.ask("cleo", options={"account": "group:cms"})
     assert refused.value.code == "account"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_was_used_comes_with_the_first_statement_whether_the_account_is_named_or_not(
+    site: Site, database: Engine, *, named: bool
+) -> None:
+    site.groups = {name: frozenset({"cms", "alice"}) for name in ("ann", "bob", "cleo", "dan")}
+    site.limit("group:cms", "hours:week", 100)
+    site.limit("default", "hours:month", 50)
+
+    def asked(user: str) -> list[str]:
+        with statements(database) as sent:
+            answer = site.ask(user, "none", options={"account": "group:cms"} if named else {})
+        assert answer.ticket.account == "group:cms"
+        return [text for text in sent if "usage_spans" in text]
+
+    for user in ("ann", "bob"):  # which windows matter, and whose, is learnt
+        asked(user)
+    assert [len(asked(user)) for user in ("cleo", "dan")] == [1, 1]
 
 
 def test_a_smaller_request_keeps_its_place_and_a_larger_one_loses_it(site: Site) -> None:

@@ -29,7 +29,7 @@ CARD = {"accelerator": "card"}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with Site(catalogue=CATALOGUE).running() as running:
+    with Site(settings={"servers": {"named_limit": 1}}, catalogue=CATALOGUE).running() as running:
         for name in PEOPLE:
             running.login(name).close()
         wait_for(lambda: counted(running), "the cards to be counted")
@@ -120,3 +120,21 @@ def _answers(somebody: Somebody) -> bool:
         return somebody.http.get("/tickets").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def test_the_hubs_limit_of_servers_with_names_is_told_at_the_door(people: list[Somebody]) -> None:
+    somebody = people[0]
+
+    def ask(server: str) -> httpx.Response:
+        return somebody.http.post("/requests", json={"options": {"accelerator": "none"}, "server": server})
+
+    assert ask("two").status_code == 202
+    wait_for(lambda: bool(somebody.site.server(somebody.name, "two").get("ready")), "the server with a name")
+    for _ in ("while it runs", "when it is stopped"):
+        assert ask("three").json()["code"] == "named-servers"
+        somebody.site.api("DELETE", f"/users/{somebody.name}/servers/two")
+        wait_for(lambda: not somebody.site.server(somebody.name, "two").get("ready"), "it to be stopped")
+    assert somebody.site.api("DELETE", f"/users/{somebody.name}/servers/two", json={"remove": True}).status_code == 204
+    assert ask("three").status_code == 202
+    wait_for(lambda: bool(somebody.site.server(somebody.name, "three").get("ready")), "the other one")
+    somebody.site.api("DELETE", f"/users/{somebody.name}/servers/three", json={"remove": True})

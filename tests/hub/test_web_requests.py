@@ -55,7 +55,7 @@ def site(database: Engine, hub: HubDouble) -> Site:
 
 
 @pytest.fixture
-async def client(site: Site, database: Engine) -> AsyncIterator[httpx.AsyncClient]:
+async def client(site: Site, database: Engine, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     parts = ServiceParts(
         place=Place("/", "http://test"),
         hub=Known(),
@@ -65,6 +65,7 @@ async def client(site: Site, database: Engine) -> AsyncIterator[httpx.AsyncClien
         catalogue=CATALOGUE,
         engine="local",
         servers=HubServers(site.hub.api_url, TOKEN, slow_start_s=1),
+        named_limit=getattr(request, "param", 4),
     )
     app = create_app(parts)
     transport = httpx.ASGITransport(app)
@@ -288,6 +289,34 @@ async def test_a_new_name_that_the_hub_refuses_gets_no_place(client: httpx.Async
         assert (await ask(client, "bob", server=name)).json()["state"] == "queued"
     site.hub.server("cleo", "my server")  # made before the hub had this rule
     assert (await ask(client, "cleo", server="my server")).json()["state"] == "queued"
+
+
+async def test_one_more_server_with_a_name_than_the_hub_allows_gets_no_place(
+    client: httpx.AsyncClient, site: Site
+) -> None:
+    await ask(client, "ann", 2)
+    for name in ("one", "two"):
+        site.hub.server("bob", name)  # stopped
+    for name in ("three", "four"):
+        assert (await ask(client, "bob", server=name)).json()["state"] == "queued"
+    answer = await ask(client, "bob", server="five")
+    assert (answer.status_code, answer.json()["code"]) == (409, "named-servers")
+    assert "You have 4 servers with names" in answer.json()["detail"]
+    assert "may have 4" in answer.json()["detail"]
+    for name in ("", "one", "four"):
+        assert (await ask(client, "bob", server=name)).json()["state"] == "queued"
+    for name in ("one", "two", "three", "four"):
+        site.hub.server("cleo", name)
+    site.hub.away = True  # it will say so itself at the start
+    assert (await ask(client, "cleo", server="five")).json()["state"] == "queued"
+
+
+@pytest.mark.parametrize("client", [0], indirect=True)
+async def test_where_no_server_has_a_name_none_is_waited_for(client: httpx.AsyncClient) -> None:
+    answer = await ask(client, "bob", server="one")
+    assert (answer.status_code, answer.json()["code"]) == (409, "named-servers")
+    assert "no servers with names" in answer.json()["detail"]
+    assert (await ask(client, "bob")).status_code == 202
 
 
 async def test_while_the_database_is_away_nothing_is_lost_and_it_is_said(
