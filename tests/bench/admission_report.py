@@ -95,7 +95,8 @@ transaction that inserts one row.
 {site.history.days} days, {site.history.running} sessions that run, {site.queued} people who wait. Every second request asks for an accelerator of which some are free and is
 admitted; the others are queued. What was written is taken away again between the measurements. The naive way is the same decision, but
 with what was used added up from the ledger's rows instead of our sums of quarters of an hour. Eight writers are eight processes. SQLite
-with WAL and `synchronous = FULL`; PostgreSQL with `fsync` and `synchronous_commit`, over loopback.
+with WAL and `synchronous = FULL`, its log copied every second as by the controller; PostgreSQL with `fsync` and `synchronous_commit`, over
+loopback. Writers take turns, so that one of eight waits for seven others; they and the database share this machine's cores.
 
 Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine()}, load average at the end {run.load:.1f}. Python {platform.python_version()}, SQLite
 {sqlite3.sqlite_version}, SQLAlchemy {version("sqlalchemy")}, psycopg {version("psycopg")}, PostgreSQL 15.
