@@ -19,7 +19,20 @@ from sqlalchemy import insert as insert_into
 from hub.db.clock import Now
 from hub.db.tables import notices as table
 
-__all__ = ["EVERYBODY", "Kind", "Level", "Notice", "add", "dismiss", "find", "of_user", "present", "sweep", "withdraw"]
+__all__ = [
+    "EVERYBODY",
+    "Kind",
+    "Level",
+    "Notice",
+    "add",
+    "dismiss",
+    "find",
+    "ids",
+    "of_user",
+    "present",
+    "sweep",
+    "withdraw",
+]
 
 Kind = Literal["idle", "budget", "limit", "stopped", "queue", "maintenance"]
 Level = Literal["info", "warning", "danger"]
@@ -110,6 +123,11 @@ def of_user(connection: Connection, user: str, *, spawn_id: str | None = None) -
         wanted = wanted.where(or_(*mine))
     newest = wanted.order_by(table.c.made_at.desc(), table.c.id).limit(_MOST)
     return tuple(_notice(row) for row in connection.execute(newest))
+
+
+def ids(connection: Connection, prefix: str) -> frozenset[str]:
+    """Return the ids that begin like this, of notices dismissed or not."""
+    return frozenset(connection.scalars(select(table.c.id).where(table.c.id.startswith(prefix, autoescape=True))))
 
 
 def find(connection: Connection, id: str) -> Notice | None:

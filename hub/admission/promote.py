@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, select
 
 from hub.admission import reservations, tickets
 from hub.admission.changes import forget_user
+from hub.admission.decide import limited
 from hub.admission.desk import SqlDesk
 from hub.admission.hub_api import HubServers, Servers
 from hub.admission.outcome import SEEN_TO_S
@@ -226,7 +227,7 @@ def promote_next(connection: Connection, store: Store, free_slots: int) -> list[
             break
         # Whoever is planned to start now may, beside all who start before: what is left to find are the devices.
         try:
-            held = store.granted(Asked.again(one, uuid.uuid4().hex), known)
+            held = store.granted(limited(Asked.again(one, uuid.uuid4().hex), standing), known)
         except Refusal as refusal:
             _log.info("The turn of %r/%r comes later: %s", one.user, one.server, refusal.log_message)
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import cached_property
 
 from sqlalchemy import Connection
 
@@ -109,6 +110,11 @@ class Clerk:
         self._catalogue = catalogue
         self._texts = Texts(budgets, now, settings, catalogue)
 
+    @cached_property
+    def _warned(self) -> frozenset[str]:
+        """The notices about budgets that there are."""
+        return notices.ids(self._connection, "budget/")
+
     def length(self, held: Reservation, known: Known) -> Known:
         """Note when a session ends by the limit of its length, should that be new or have changed."""
         ends_at = end_of(held, known, self._settings)
@@ -125,18 +131,23 @@ class Clerk:
         """Warn of budgets that are nearly used up: of each part of each once in its window."""
         parts = self._settings.quotas.warn_at
         for one in self._texts.of(held):
+            window = one.bounds.since if one.renews_at else self._now // 86_400
+            about = f"budget/{held.user}/{one.subject}/{one.budget.field}"
             reached = [part for part in parts if one.budget.reached(Decimal(repr(part)))]
+            if one.renews_at:  # what slides goes to and fro by itself
+                # There is more budget than when this was said: it is not true any more, and may become so again.
+                unreached = {f"{about}/{part:g}/{window:.0f}" for part in parts if part not in reached}
+                notices.withdraw(self._connection, unreached & self._warned)
             if not reached or one.budget.spent:
                 continue
             part = max(reached)
-            window = one.bounds.since if one.renews_at else self._now // 86_400
             notices.add(
                 self._connection,
                 held.user,
                 "budget",
                 "danger" if part == parts[-1] and len(parts) > 1 else "warning",
                 words.nearly_spent(one, part, self._texts.title(one), self._texts.renewal(one.budget.window)),
-                id=f"budget/{held.user}/{one.subject}/{one.budget.field}/{part:g}/{window:.0f}",
+                id=f"{about}/{part:g}/{window:.0f}",
                 until=one.renews_at,
                 for_s=None if one.renews_at else 86_400.0,
             )

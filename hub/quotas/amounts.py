@@ -14,7 +14,17 @@ from hub.quotas.model import Field, QuotaProblem, Window, parts
 from profiles.quantities import QuantityError, format_cpu, format_memory, parse_quantity, say_memory
 from profiles.syntax import shown
 
-__all__ = ["UNIT", "UNLIMITED", "exact_share", "from_store", "parse_amount", "say_amount", "say_hours", "written"]
+__all__ = [
+    "UNIT",
+    "UNLIMITED",
+    "exact_share",
+    "from_store",
+    "parse_amount",
+    "say_amount",
+    "say_hours",
+    "say_limited",
+    "written",
+]
 
 UNLIMITED = "unlimited"
 """How "no limit" is written where a wider limit would hold otherwise."""
@@ -185,6 +195,26 @@ def say_amount(field: Field, value: Decimal, title: str = "") -> str:
             return f"{number} place{'' if one else 's'} in the queue"
         case _:
             return f"{number} remote job{'' if one else 's'}"
+
+
+def say_limited(field: Field, title: str = "") -> str:
+    """Return what a field limits: `servers`, `A100-hours a week`; parameters as of `say_amount`."""
+    found = parts(field)
+    match found.head:
+        case "accelerators":
+            return title or found.kind or "cards"
+        case "cpu":
+            return "CPU cores"
+        case "hours":
+            return f"{title or found.kind or 'card'}-hours {_IN_WINDOW[found.window or 'day']}"
+        case "session_s":
+            return "the length of sessions"
+        case "queued":
+            return "places in the queue"
+        case "jobs":
+            return "remote jobs"
+        case _:
+            return found.head
 
 
 def say_hours(hours: Decimal, title: str = "") -> str:

@@ -218,8 +218,10 @@ class _Words:
         mine = self.whose == YOU
         other = "ask for less, or charge another account" if _narrow(source) else "or ask for less"
         match what.head:
-            case "queued":
+            case "queued" if mine:
                 return "Leave a place in the queue, or wait until one of your servers has started."
+            case "queued":
+                return "Wait until somebody of the group starts or leaves the queue, or charge another account."
             case "jobs":
                 return "Cancel a job, or wait until one has ended."
             case "servers" if mine:

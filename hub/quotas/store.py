@@ -114,7 +114,8 @@ def put(
     expected
         The `etag` of what the writer has seen, PRESENT or ABSENT; None: whatever is there.
     although_declared
-        The writer knows that the file of quotas says otherwise, and will again at the next start.
+        The writer knows that the file of quotas says otherwise, and will again when it is changed, or at the next
+        start.
 
     Raises
     ------

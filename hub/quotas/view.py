@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -72,10 +73,11 @@ def view_of(connection: Connection, person: Person, settings: QuotaSettings) -> 
     used = used_by_each(connection, dict.fromkeys([by_person, *accounts], sorted(windows)), settings.zone, now=now)
     held = reservations.all(connection)
     queued = tickets.number_waiting(connection, person.name)
+    waiting = Counter(one.account for one in tickets.waiting(connection))
     mine = Holdings.of((one for one in held if one.user == person.name), queued=queued)
     found = []
     for account, (own, shared) in limits.items():
-        of_all = Holdings.of(one for one in held if one.account == account)
+        of_all = Holdings.of((one for one in held if one.account == account), queued=waiting[account])
         lines = [
             *_lines(quotas, own, mine, used.get(by_person, {}), now, settings, shared=False),
             *_lines(quotas, shared, of_all, used.get(account, {}), now, settings, shared=True),

@@ -20,7 +20,7 @@ from sqlalchemy import Engine as Database
 
 from hub.db.transaction import read, write
 from hub.quotas import store
-from hub.quotas.amounts import UNIT, parse_amount, say_amount, written
+from hub.quotas.amounts import UNIT, parse_amount, say_amount, say_limited, written
 from hub.quotas.model import Field as QuotaField
 from hub.quotas.model import QuotaProblem, QuotaRow, in_order, parse_field, parts
 from hub.quotas.store import Changed, Declared, etag
@@ -90,7 +90,9 @@ class RowSaid(BaseModel):
     unit: str = Field(description="Of `value`.")
     written: str = Field(description="The value as one writes it: `64Gi`, `12h`, `unlimited`.")
     text: str = Field(description="The limit in words.")
-    declared: bool = Field(description="Whether the file of quotas sets it: its value returns at the next start.")
+    declared: bool = Field(
+        description="Whether the file of quotas sets it: its value returns when that is changed, or at the next start."
+    )
     changed_at: float = Field(description="Seconds since 1970.")
     changed_by: str = Field(description="`user:NAME`, or the file.")
     etag: str = Field(description="Of this state; what `If-Match` repeats, in quotes.")
@@ -113,7 +115,9 @@ class NewValue(BaseModel):
         "limit, also where a wider one would hold."
     )
     although_declared: bool = Field(
-        False, description="You know that the file of quotas sets this, and that its value returns at the next start."
+        False,
+        description="You know that the file of quotas sets this, and that its value returns when that is changed, or "
+        "at the next start.",
     )
 
 
@@ -211,7 +215,7 @@ def router(door: Door, database: Database, catalogue: Catalogue, engine: Engine,
         response: Response,
     ) -> RowSaid:
         """For administrators. `If-Match` repeats the ETag that you have seen, or `If-None-Match: *` says that you have
-        seen none. It holds for the next request, and within half a minute for sessions that run."""
+        seen none. It holds for the next request; a budget also for sessions that run, within half a minute."""
         _check_admin(who)
         named = _named(subject, field, kinds)
         value = _value(named, new.value)
@@ -315,9 +319,11 @@ class _Words:
         )
 
     def _text(self, field: QuotaField, value: Decimal | None) -> str:
+        title = self._titles.get(parts(field).kind or "", "")
         if value is None:
-            return "no limit"
-        return say_amount(field, value, self._titles.get(parts(field).kind or "", ""))
+            return f"no limit of {say_limited(field, title)}"
+        said = say_amount(field, value, title)
+        return f"sessions of at most {said}" if parts(field).head == "session_s" else said
 
 
 def _number(value: Decimal | None) -> float | None:
@@ -390,7 +396,7 @@ async def _change(database: Database, work: Callable[[Connection], T]) -> T:
         raise Problem(
             "declared",
             f"{error.row.subject} {error.row.field} is declared by {error.row.changed_by}: change it there. To change "
-            "it here until the next start, when the file's value returns, say although_declared.",
+            "it here until the file is changed, or until the next start, say although_declared.",
         ) from None
 
 

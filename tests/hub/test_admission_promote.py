@@ -413,6 +413,15 @@ def test_promoting_takes_as_many_as_there_are_slots_and_cards(site: Site) -> Non
     assert site.ticket(asked[2].ticket.id).state == "waiting"
 
 
+def test_a_limit_of_length_that_came_while_somebody_waited_holds_when_they_start(site: Site) -> None:
+    site.ask("ann", count=2)
+    assert site.ask("bob").ticket.session_s is None
+    site.limit("default", "session_s", 3600)
+    site.write(lambda found: reservations.delete(found, [one.id for one in reservations.all(found)]))
+    assert [one.user for one in site.write(lambda found: promote_next(found, site.desk.store, 5))] == ["bob"]
+    assert [one.session_s for one in site.read(reservations.all)] == [3600]
+
+
 # --- a switch ------------------------------------------------------------------------------------------------------
 
 

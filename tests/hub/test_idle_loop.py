@@ -231,6 +231,21 @@ async def test_a_budget_warns_and_then_ends_the_sessions_that_use_it(site: Sessi
         assert site.notices(who) == []
 
 
+async def test_after_more_budget_the_warning_goes_and_comes_again_when_it_is_true_again(site: Sessions) -> None:
+    site.limit("user:ann", "hours:week", 1)
+    site.start("s1", "ann")
+    site.measures["s1"] = BUSY
+    await site.pass_(0.97 * HOUR)
+    assert [one.level for one in site.notices("ann")] == ["danger", "warning"]
+    site.write(lambda found: [notices.dismiss(found, "ann", one.id) for one in notices.of_user(found, "ann")])
+    site.limit("user:ann", "hours:week", 10)
+    await site.pass_(120)
+    assert site.notices("ann") == []
+    await site.pass_(7.1 * HOUR, step=300)
+    [warning] = site.notices("ann")
+    assert "of your 10 card-hours a week: 80% and more" in warning.text
+
+
 async def test_more_budget_takes_the_stop_back(site: Sessions) -> None:
     site.limit("user:ann", "hours:day", 1)
     site.start("s1", "ann")

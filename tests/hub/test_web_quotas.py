@@ -12,7 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from hub.admission import reservations
+from hub.admission import reservations, tickets
+from hub.admission.tickets import Ticket
 from hub.db.transaction import read, write
 from hub.quotas.model import parse_field
 from hub.quotas.store import declare, etag, load
@@ -95,9 +96,20 @@ def test_everybody_sees_their_limits_what_is_used_and_what_is_left(world: World)
     assert week["text"] == "40 card-hours a week"
     assert week["renews_at"] > servers["value"]
     unlimited = cms["accelerators", True]
-    assert (unlimited["value"], unlimited["left"], unlimited["text"]) == (None, None, "no limit")
-    assert (cms["session_s", False]["used"], cms["session_s", False]["text"]) == (None, "12 hours")
+    assert (unlimited["value"], unlimited["left"], unlimited["text"]) == (None, None, "no limit of cards")
+    length = cms["session_s", False]
+    assert (length["used"], length["text"]) == (None, "sessions of at most 12 hours")
     assert set(own) == {("servers", False), ("accelerators:t4", False), ("session_s", False)}
+
+
+def test_places_of_a_group_that_are_taken_are_told(world: World) -> None:
+    in_database(world, lambda connection: declare(connection, quotas({"group:cms": {"queued": 3}}), "file"))
+    for name in ("ben", "cid"):
+        waits = Ticket(name, name, "", "lab", {}, "group:cms", "t4", 1)
+        in_database(world, lambda connection, waits=waits: tickets.insert(connection, waits))
+    [cms, _] = ask(world, "GET", "", "ann").json()["accounts"]
+    [places] = cms["limits"]
+    assert (places["field"], places["used"], places["left"]) == ("queued", 2, 1)
 
 
 def test_hours_that_were_used_are_counted_from_the_ledger(world: World) -> None:

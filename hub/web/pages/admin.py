@@ -22,7 +22,8 @@ __all__ = ["AdminPages"]
 
 _TOP = 20
 _DONE = {
-    "set": "The limit is set; sessions that run meet it within half a minute.",
+    "set": "The limit is set. It holds for the next request; a budget also for sessions that run, within half a "
+    "minute.",
     "removed": "The limit is removed.",
     "told": "The message is told.",
     "taken": "The message is taken back.",

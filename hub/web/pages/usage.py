@@ -64,7 +64,7 @@ class UsagePages:
         use = await visit.get("/api/usage", {**by, "by": ["day", "accelerator"]})
         titles = titles_of(self._catalogue)
         what = days(date.fromisoformat(last), many)
-        figure, unit = ("card_hours", "card-hours") if visit.query("of") == "cards" else ("session_hours", "hours")
+        figure, unit = ("card_hours", "hours of cards") if visit.query("of") == "cards" else ("session_hours", "hours")
         return visit.page(
             "usage.html",
             status=status,

@@ -52,7 +52,8 @@ export function zone(): string {
 
 /** A number with as many places as are worth reading. */
 export function amount(value: number): string {
-  return String(Number(value.toFixed(Math.abs(value) < 100 ? 1 : 0)));
+  const size = Math.abs(value);
+  return String(Number(value.toFixed(size < 1 ? 2 : size < 100 ? 1 : 0)));
 }
 
 /** Bytes in GB, as the form counts memory. */
@@ -107,6 +108,14 @@ export function tightest(budgets: readonly IBudget[]): IBudget | undefined {
   return [...budgets].sort((a, b) => part(b) - part(a))[0];
 }
 
+/** The budgets that a session with this accelerator uses; of one without, those that are of no kind. */
+export function concerning(state: IState): IBudget[] {
+  return state.budgets.filter(budget => {
+    const kind = budget.field.split(':')[2];
+    return kind === undefined || kind === state.session.accelerator;
+  });
+}
+
 /** How much of a budget is left; what was used too much is not left. */
 export function left(budget: IBudget): number {
   return Math.max(0, budget.limit_h - budget.used_h);
@@ -142,8 +151,11 @@ export function shortEnd(session: ISession, now: number): string {
     : `${duration(session.ends_at - now)} left`;
 }
 
+/** Where it stands in the queue; one whose turn has come stands nowhere any more. */
 export function ticketPlace(ticket: ITicket): string {
-  return `${ordinal(ticket.place)} in line for ${ticket.title}`;
+  return ticket.place > 0
+    ? `${ordinal(ticket.place)} in line for ${ticket.title}`
+    : `switch to ${ticket.title}`;
 }
 
 /** What stands in the status bar, part by part. */
@@ -152,7 +164,7 @@ export function statusParts(state: IState, now: number): string[] {
   if (state.as_of === null) {
     return ['nothing known yet'];
   }
-  const budget = tightest(state.budgets);
+  const budget = tightest(concerning(state));
   return [
     holding(session),
     shortEnd(session, now),
@@ -169,7 +181,7 @@ export function statusDetails(state: IState, now: number): string {
   if (state.as_of === null) {
     return 'Armillary’s service has not been heard yet.';
   }
-  const budget = tightest(state.budgets);
+  const budget = tightest(concerning(state));
   const lines = [`This session has ${holding(session)}.`, endText(session, now)];
   if (budget) {
     const name = budgetName(budget);

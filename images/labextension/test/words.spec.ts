@@ -7,6 +7,7 @@ import {
   budgetName,
   budgetText,
   clock,
+  concerning,
   counted,
   duration,
   endText,
@@ -28,7 +29,7 @@ const WEEK: IBudget = {
   used_h: 27.6,
   limit_h: 40,
   renews_at: null,
-  field: 'hours:week:a100'
+  field: 'hours:week:a100-1g.5gb'
 };
 
 describe('times', () => {
@@ -56,6 +57,7 @@ describe('times', () => {
 describe('amounts', () => {
   it.each([
     [0, '0'],
+    [0.034, '0.03'],
     [12.44, '12.4'],
     [27.96, '28'],
     [163.7, '164']
@@ -125,6 +127,17 @@ describe('budgets', () => {
     expect(tightest([])).toBeUndefined();
   });
 
+  it('counts those that the session uses', () => {
+    const every = { ...WEEK, field: 'hours:week' };
+    const barred = { ...WEEK, field: 'hours:week:t4', used_h: 0, limit_h: 0 };
+    const state = aState({ budgets: [barred, every, WEEK] });
+    expect(concerning(state)).toEqual([every, WEEK]);
+    expect(statusParts(state, NOW)).toContain('budget: 12.4 of 40 h left');
+    expect(statusDetails(state, NOW)).toContain('12.4 h left');
+    const cpu = { ...state, session: { ...state.session, accelerator: '' } };
+    expect(concerning(cpu)).toEqual([every]);
+  });
+
   it('says what is left, never less than nothing', () => {
     expect(budgetText(WEEK, NOW)).toBe('27.6 of 40 h used (69 %), 12.4 h left');
     expect(budgetText({ ...WEEK, used_h: 42 }, NOW)).toBe(
@@ -158,6 +171,11 @@ describe('the status line', () => {
     expect(statusDetails(state, NOW)).toContain(
       'A100 hours of group cms, this week: 27.6 of 40 h used'
     );
+  });
+
+  it('names no place where there is none any more', () => {
+    const ticket = { id: 't', title: 'A100', place: 0, of: 0, text: '' };
+    expect(statusParts(aState({ ticket }), NOW)).toContain('switch to A100');
   });
 
   it('claims nothing before the service was heard', () => {
