@@ -141,7 +141,7 @@ def a_state() -> dict[str, Any]:
                 "used_h": 27.6,
                 "limit_h": 40,
                 "renews_at": now + 3 * 86400,
-                "field": "hours:week:a100",
+                "field": "hours:week:a100-1g.5gb",
             },
             {
                 "whose": "you",
