@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from hub.db.engine import WAIT_S, connect
 from hub.db.upgrade import upgrade
@@ -77,7 +78,14 @@ def database(database_url: str) -> Iterator[Engine]:
     deadline = time.monotonic() + WAIT_S
     while engine.pool.checkedout() and time.monotonic() < deadline:  # type: ignore[attr-defined]
         time.sleep(0.01)
+    event.listen(engine, "checkin", _closed)  # one that comes later still
     engine.dispose()
+
+
+def _closed(connection: object, record: ConnectionPoolEntry) -> None:
+    """Closed as SQLAlchemy closes it: the thread may come once more, and must not get a closed one."""
+    if connection is not None:
+        record.invalidate()
 
 
 def program(text: str, *arguments: str) -> subprocess.Popen[str]:

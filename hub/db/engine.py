@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hub.db import writing
 from hub.db.address import KINDS, AddressError
 
 __all__ = ["TURN", "WAIT_S", "WRITES", "connect", "network_limits", "shown", "sqlite_file"]
@@ -145,6 +146,8 @@ def _postgresql(url: URL) -> Engine:
         "lock_timeout": f"{WAIT_S:.0f}s",
         # A writer that was stopped in the middle, or whose machine has gone, must not keep the others waiting.
         "idle_in_transaction_session_timeout": f"{_IDLE_S:.0f}s",
+        # A writer has to see what those before it have written: each statement what there is when it begins.
+        "default_transaction_isolation": r"read\ committed",
         "timezone": "UTC",
     }
     own = url.query.get("options", "")
@@ -158,13 +161,15 @@ def _postgresql(url: URL) -> Engine:
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
     arguments["options"] = " ".join([*words, own if isinstance(own, str) else " ".join(own)]).strip()
     arguments["prepare_threshold"] = _threshold(url)
-    return create_engine(
+    engine = create_engine(
         url.difference_update_query(["prepare_threshold"]),
         connect_args=arguments,
         pool_pre_ping=True,
         pool_timeout=WAIT_S,
         pool_recycle=1800,
     )
+    writing.see_to(engine)
+    return engine
 
 
 def _threshold(url: URL) -> int | None:

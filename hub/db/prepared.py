@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Executable
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from hub.db import writing
+from hub.db.errors import told
 
 __all__ = ["Prepared", "Step", "run_together"]
 
@@ -89,14 +91,20 @@ Step = tuple[Prepared, Values]
 
 def run_together(connection: Connection, steps: Sequence[Step]) -> None:
     """Do these, none of which returns rows or depends on another: on PostgreSQL as one statement, which is one way to
-    the server and back (its documentation, "Data-Modifying Statements in WITH")."""
-    if connection.dialect.name != "postgresql" or len(steps) < 2:
+    the server and back (its documentation, "Data-Modifying Statements in WITH"), and in a transaction of
+    `hub.db.transaction.write` not before the next statement or the commit, whose errors are those of these then."""
+    if connection.dialect.name != "postgresql":
         for statement, values in steps:
             statement.run(connection, values)
         return
+    if not steps:
+        return
     given = [statement._given(connection, values) for statement, values in steps]
     flat = [value for _, values in given for value in values]
-    _done(connection, _joined(tuple((text, len(values)) for text, values in given)), flat, lambda cursor: None)
+    text = _joined(tuple((text, len(values)) for text, values in given))
+    with told(connection, text):
+        if not writing.last(connection, text, flat):
+            writing.executed(connection, text, flat)
 
 
 @lru_cache(maxsize=64)
@@ -107,23 +115,20 @@ def _joined(texts: tuple[tuple[str, int], ...]) -> str:
         joined.append(_PLACE.sub(lambda found, before=before: f"${int(found[1]) + before}", text))  # type: ignore[misc]
         before += many
     *first, last = joined
+    if not first:
+        return last
     return f"WITH {', '.join(f'step{number} AS ({text})' for number, text in enumerate(first))} {last}"
 
 
 def _done(connection: Connection, text: str, values: Sequence[Any], result: Callable[[Any], Any]) -> Any:
     """Let the driver do this, and return what that takes from its cursor."""
-    bare: Any = connection.connection.driver_connection
-    cursor: Any = (
-        connection.dialect.loaded_dbapi.RawCursor(bare) if connection.dialect.name == "postgresql" else bare.cursor()
-    )
-    try:
+    with told(connection, text):
         if connection.dialect.name == "postgresql":
-            cursor.execute(text, values, prepare=True)
-        else:
-            cursor.execute(text, values)
+            return result(writing.executed(connection, text, values))
+        bare: Any = connection.connection.driver_connection
+        cursor = bare.cursor()
+        cursor.execute(text, values)
         return result(cursor)  # SQLite works out a row when it is fetched, and may fail there
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise _told(connection, cursor, text, error) from error
 
 
 def _padded(values: Sequence[Any]) -> list[Any]:
@@ -144,17 +149,3 @@ def _maker(names: Sequence[str], fixed: Values, whence: Mapping[str, tuple[str, 
         return [known[name] for name in names]
 
     return given
-
-
-def _told(connection: Connection, cursor: Any, text: str, error: Exception) -> DBAPIError:
-    """Return the error as SQLAlchemy tells it; a connection that has broken is not used again."""
-    dbapi = connection.dialect.loaded_dbapi
-    bare: Any = connection.connection.dbapi_connection
-    if connection.dialect.is_disconnect(error, bare, cursor):  # type: ignore[arg-type]  # the driver's own class
-        connection.invalidate(error)
-    kind = next(
-        (kind for of, kind in ((dbapi.IntegrityError, IntegrityError), (dbapi.OperationalError, OperationalError))
-         if isinstance(error, of)),
-        DBAPIError,
-    )  # fmt: skip
-    return kind(text, None, error)

@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from hub.db import plans, writing
 from hub.db.engine import TURN, WAIT_S, WRITES, shown
 
 __all__ = ["DatabaseAway", "read", "translated", "write"]
@@ -31,13 +32,8 @@ T = TypeVar("T")
 
 _ATTEMPTS = 5
 _LOOKS_FOR_S = 0.05
-_WRITERS = 0x41524D49
-_ITS_TURN = text(
-    "SELECT pg_advisory_xact_lock(:key) FROM (SELECT set_config('lock_timeout', :wait, true) AS set OFFSET 0) AS wait "
-    "WHERE wait.set IS NOT NULL"
-)
 # PostgreSQL (Appendix A, error codes): serialization_failure, deadlock_detected. Both say: do it again.
-_AGAIN = ("40001", "40P01")
+_AGAIN = ("40001", "40P01", *plans.AGAIN)
 
 
 class DatabaseAway(OSError):
@@ -71,9 +67,10 @@ def write(engine: Engine, work: Callable[[Connection], T], *, wait_s: float = WA
                 if engine.dialect.name == "sqlite":
                     with _its_turn(engine, wait_s) as left_s, _begun(connection, left_s):
                         return work(connection)
-                with connection.begin():
-                    _queue(connection, wait_s)
-                    return work(connection)
+                with writing.begin(connection, wait_s), connection.begin():
+                    done = work(connection)
+                    writing.end(connection)
+                    return done
         except SQLAlchemyError as error:
             if attempt == _ATTEMPTS or not _again(error):
                 raise translated(engine, error) from error
@@ -90,7 +87,17 @@ def read(engine: Engine, work: Callable[[Connection], T]) -> T:
     DatabaseAway
         The database did not answer.
     """
-    with _same_errors(engine), engine.connect() as connection:
+    try:
+        return _read(engine, work)
+    except SQLAlchemyError as error:
+        if not _again(error):
+            raise translated(engine, error) from error
+    with _same_errors(engine):
+        return _read(engine, work)
+
+
+def _read(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
@@ -113,13 +120,13 @@ def _its_turn(engine: Engine, wait_s: float) -> Iterator[float]:
     those of another one would hardly ever find it free.
     """
     began = time.monotonic()
-    turn: threading.Lock = engine.get_execution_options()[TURN]
-    if not turn.acquire(timeout=wait_s):
+    mine: threading.Lock = engine.get_execution_options()[TURN]
+    if not mine.acquire(timeout=wait_s):
         raise DatabaseAway(f"{shown(engine)}: database is locked: this process has been writing for {wait_s:g} s")
     try:
         yield max(0.0, wait_s - (time.monotonic() - began))
     finally:
-        turn.release()
+        mine.release()
 
 
 @contextmanager
@@ -153,12 +160,6 @@ def _patience(connection: Connection, wait_s: float) -> None:
 def _is_busy(error: OperationalError) -> bool:
     # The primary code is in the lowest byte (SQLite, "Result and Error Codes").
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _queue(connection: Connection, wait_s: float) -> None:
-    """Wait for the other writers; the lock ends with the transaction, however that ends."""
-    # The setting holds as soon as it is worked out, for what is worked out after it.
-    connection.execute(_ITS_TURN, {"wait": f"{max(1, int(wait_s * 1000))}ms", "key": _WRITERS})
 
 
 def _again(error: SQLAlchemyError) -> bool:

@@ -10,6 +10,8 @@ from unittest.mock import patch
 import psycopg
 from sqlalchemy import Engine, event
 
+from hub.db import plans
+
 __all__ = ["statements"]
 
 
@@ -18,10 +20,10 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     """Yield what is sent meanwhile, one for each set of values; on SQLite with the values in it."""
     heard: list[str] = []
     here: set[int] = set()
-    execute, executemany = psycopg.Cursor.execute, psycopg.Cursor.executemany
+    execute, executemany, planned = psycopg.Cursor.execute, psycopg.Cursor.executemany, plans._planned
 
     def one(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
-        if id(cursor.connection) in here:
+        if id(cursor.connection) in here and query:
             heard.append(str(query))
         return execute(cursor, query, *arguments, **options)
 
@@ -30,6 +32,11 @@ def statements(engine: Engine) -> Iterator[list[str]]:
         if id(cursor.connection) in here:
             heard.extend([str(query)] * len(values))
         executemany(cursor, query, values, **options)
+
+    def by_name(connection: Any, bare: Any, text: str, values: Any) -> Any:
+        if id(bare) in here:
+            heard.append(text)
+        return planned(connection, bare, text, values)
 
     def listen(connection: Any, *_: Any) -> None:
         here.add(id(connection))
@@ -44,7 +51,7 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     event.listen(engine, "checkout", listen)
     event.listen(engine, "checkin", stop)
     try:
-        with patch.multiple(psycopg.Cursor, execute=one, executemany=many):
+        with patch.multiple(psycopg.Cursor, execute=one, executemany=many), patch.object(plans, "_planned", by_name):
             yield heard
     finally:
         event.remove(engine, "checkout", listen)

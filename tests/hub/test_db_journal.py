@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select, text, update
@@ -62,11 +63,12 @@ def same(connection: Connection, memory: Memory) -> Known:
         )
     assert known.ends == sessions.ends(connection)
     assert _names(known.holders) == _names(Holders.of(known.reservations))
+    assert _names(known.waiters) == _names(Holders.of(known.waiting.values()))
     assert known.entry == journal.newest(connection)
     return known
 
 
-def _names(holders: Holders) -> list[dict[str, set[str]]]:
+def _names(holders: Holders[Any]) -> list[dict[str, set[str]]]:
     return [
         {who: {one.id for one in theirs} for who, theirs in found.items()}
         for found in (holders.by_user, holders.by_account, holders.by_kind)
