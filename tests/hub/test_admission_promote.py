@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
 from hub import notices
-from hub.admission import changes, outcome, promote, reservations, starter, tickets
+from hub.admission import changes, outcome, reservations, starter
 from hub.admission.doors import Starts, Waits
 from hub.admission.hub_api import HubServers
-from hub.admission.logins import Logins
-from hub.admission.promote import Promoter, promote_next
+from hub.admission.promote import promote_next
 from hub.controller.lease import Lease, StaleEpoch
-from hub.db.clock import Now
-from hub.db.tables import tickets as ticket_table
 from hub.idle import sessions
 from tests.hub.admission_world import Site, until
 from tests.hub.hub_double import HubDouble
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[HubDouble]:
-    double = HubDouble()
-    await double.open()
-    yield double
-    await double.close()
-
-
-@pytest.fixture
-async def servers(hub: HubDouble) -> AsyncIterator[HubServers]:
-    from tests.hub.hub_double import TOKEN
-
-    found = HubServers(hub.api_url, TOKEN, slow_start_s=1)
-    yield found
-    await found.close()
+from tests.hub.promoting_world import promoting, quick_site, seen_to_no_more
 
 
 @pytest.fixture
 def site(database: Engine, hub: HubDouble, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(starter, "_FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(starter, "_LONGEST_PAUSE_S", 0.1)
-    monkeypatch.setattr(starter, "_LOOK_S", 0.02)
-    monkeypatch.setattr(promote, "_LOOK_S", 0.05)
-    monkeypatch.setattr(promote, "_AGAIN_S", 0.2)
-    monkeypatch.setattr(outcome, "_TRIED_S", 0.05)
-    monkeypatch.setattr(outcome, "_AGAIN_S", 0.05)
-    return Site(database, hub, switch_grace_s=0)
-
-
-@contextlib.asynccontextmanager
-async def promoting(promoter: Promoter) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(promoter.run(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 20)
-
-
-def seen_to_no_more(site: Site) -> None:
-    """As if whoever saw to starts had been dead for half a minute."""
-    site.write(lambda found: found.execute(update(ticket_table).values(not_before=Now() - 1.0)))
+    return quick_site(database, hub, monkeypatch)
 
 
 async def test_whose_turn_it_is_is_started_by_itself_with_the_tickets_options(site: Site, servers: HubServers) -> None:
@@ -233,69 +190,6 @@ async def test_a_hub_that_is_away_too_long_costs_the_hold_but_not_the_place(
     waiting = site.ticket(answer.ticket.id)
     assert (waiting.rank, waiting.attempts, site.held()) == (answer.ticket.rank, 0, {})
     await sees_to.close()
-
-
-async def test_a_lapsed_login_is_waited_for_and_holds_nothing(site: Site, servers: HubServers) -> None:
-    site.hub.lapsed.add("ann")
-    answer = site.ask("ann")
-    async with promoting(site.promoter(servers)):
-        seen_to_no_more(site)
-        await until(lambda: site.ticket(answer.ticket.id).needs_login)
-        assert site.held() == {}
-        assert isinstance(site.ask("bob", count=2), Starts)  # others pass
-        site.hub.lapsed.clear()
-        site.write(lambda found: changes.leave(found, tickets.of_user(found, "bob")[0].id, "left", ""))
-        again = site.ask("ann")  # a token is still good, and no login
-        assert isinstance(again, Waits)
-        assert again.ticket.id == answer.ticket.id
-        assert site.ticket(answer.ticket.id).needs_login
-        await Logins(site.database).happened("ann")
-        await until(lambda: site.ticket(answer.ticket.id).state == "ended")
-    assert site.ticket(answer.ticket.id).ended_as == "started"
-
-
-async def test_a_login_that_lapses_again_and_again_is_told_once_and_waited_for(site: Site, servers: HubServers) -> None:
-    site.hub.lapsed.add("ann")
-    answer = site.ask("ann")
-    async with promoting(site.promoter(servers)):
-        for _ in range(2):
-            seen_to_no_more(site)
-            await until(lambda: site.ticket(answer.ticket.id).needs_login)
-            await Logins(site.database).happened("ann")
-            await until(lambda: site.ticket(answer.ticket.id).state == "starting" or not site.held())
-        await until(lambda: site.ticket(answer.ticket.id).needs_login)
-    told = site.read(lambda found: notices.of_user(found, "ann"))
-    assert [one.id for one in told] == [f"ticket/{answer.ticket.id}/login"]
-
-
-async def test_who_left_the_group_that_is_charged_is_not_started_on_it(site: Site, servers: HubServers) -> None:
-    site.groups["bob"] = frozenset({"cms"})
-    site.limit("group:cms", "hours:week", 100)
-    first = site.ask("ann", count=2)
-    async with promoting(site.promoter(servers)):
-        seen_to_no_more(site)
-        await until(lambda: site.ticket(first.ticket.id).state == "ended")
-        answer = site.ask("bob")
-        assert answer.ticket.account == "group:cms"
-        site.groups["bob"] = frozenset()
-        site.end("ann")
-        await until(lambda: site.ticket(answer.ticket.id).state == "ended")
-    ended = site.ticket(answer.ticket.id)
-    assert ended.ended_as == "refused", ended
-    assert site.held() == {}
-
-
-async def test_a_login_that_never_comes_ends_the_ticket(database: Engine, hub: HubDouble, servers: HubServers) -> None:
-    site = Site(database, hub, login_wait_s=60)
-    hub.lapsed.add("ann")
-    answer = site.ask("ann")
-    async with promoting(site.promoter(servers)):
-        seen_to_no_more(site)
-        await until(lambda: site.ticket(answer.ticket.id).needs_login)
-        long_ago = update(ticket_table).values(changed_at=Now() - 61.0)
-        site.write(lambda found: found.execute(long_ago))
-        await until(lambda: site.ticket(answer.ticket.id).state == "ended")
-    assert site.ticket(answer.ticket.id).ended_as == "lapsed"
 
 
 async def test_deleting_a_person_cancels_their_tickets(site: Site, servers: HubServers) -> None:
