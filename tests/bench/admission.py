@@ -3,9 +3,9 @@
     python -m tests.bench.admission --write docs/reference/benchmarks
 
 10,000 people with budgets, a million rows of history, 500 sessions, 200 who wait. Each writer does in turn: a bare
-commit (one row inserted), a decision as at the service's door (read everything, decide, reserve or queue), and, in a
-part of the rounds, the naive decision that adds up the ledger instead of our sums. What was written is taken away
-again between the measurements. Takes some minutes.
+commit (one row inserted) and a decision as at the service's door (read everything, decide, reserve or queue), by
+chance one or the other first; afterwards some naive decisions, that add up the ledger instead of our sums. What was
+written is taken away again between the measurements. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ __all__ = ["Measured", "Run", "measure"]
 WRITERS = (1, 8)
 _WAIT_S = 60.0
 _WARM = 20
+_NAIVE = 40
 _QUERIES = 50
 
 
@@ -104,8 +105,12 @@ def _naive_used(
     return whole
 
 
-def _writer(url: str, seed: int, rounds: int, naive_each: int, history: History, barrier: Any, results: Any) -> None:
-    """One process: bare commit, decision, now and then a naive one, in turn."""
+def _writer(url: str, seed: int, rounds: int, naive: int, history: History, barrier: Any, results: Any) -> None:
+    """One process: bare commits and decisions, then naive ones.
+
+    Each has its turn by chance: writers that do all the same in turn fall into step, and a decision would be compared
+    with a bare commit that has waited for bare commits only.
+    """
     engine, rules, chance = connect(url), store(), random.Random(seed)
     askers = iter(people(history, seed))
     found: dict[str, list[float]] = {"bare": [], "decision": [], "naive": []}
@@ -124,17 +129,19 @@ def _writer(url: str, seed: int, rounds: int, naive_each: int, history: History,
         write(engine, lambda connection: _take_away(connection, names[0]), wait_s=_WAIT_S)
         return seconds
 
+    def measured(what: str) -> float:
+        return _timed(lambda: write(engine, bare, wait_s=_WAIT_S)) if what == "bare" else decide(next(askers))
+
     for number in range(-_WARM, rounds):
         if number == 0:
             barrier.wait()
-        taken = {"bare": _timed(lambda: write(engine, bare, wait_s=_WAIT_S)), "decision": decide(next(askers))}
-        if number >= 0 and number % naive_each == 0:
-            with patch.object(sums, "used_by_each", _naive_used), patch.object(rules, "windows_of", lambda *_: {}):
-                taken["naive"] = decide(next(askers))
-            decide(next(askers))  # what that has pushed out of the caches is not to be found in the next times
-        if number >= 0:
-            for what, seconds in taken.items():
+        for what in chance.sample(["bare", "decision"], 2):
+            seconds = measured(what)
+            if number >= 0:
                 found[what].append(seconds)
+    barrier.wait()  # a naive one keeps all others waiting
+    with patch.object(sums, "used_by_each", _naive_used), patch.object(rules, "windows_of", lambda *_: {}):
+        found["naive"] = [decide(next(askers)) for _ in range(naive)]
     results.put(found)
     engine.dispose()
 
@@ -150,7 +157,7 @@ def _race(url: str, writers: int, rounds: int, history: History) -> dict[str, li
     barrier, results = context.Barrier(writers), context.Queue()
     each = max(1, rounds // writers)
     processes = [
-        context.Process(target=_writer, args=(url, seed, each, max(1, each // 40), history, barrier, results))
+        context.Process(target=_writer, args=(url, seed, each, max(1, _NAIVE // writers), history, barrier, results))
         for seed in range(writers)
     ]
     for process in processes:

@@ -80,7 +80,7 @@ def _page(run: Run) -> str:
 *Written by `python -m tests.bench.admission`; do not edit.*
 
 A request at the service's door: everything that matters is read, the decision made, and a reservation with its row of the ledger, or a
-place in the queue, is written; in one transaction that is on the disk when it returns. Beside it, in the same run and in turn with it, a bare
+place in the queue, is written; in one transaction that is on the disk when it returns. Beside it, in the same run and by chance before or after it, a bare
 transaction that inserts one row.
 
 {_goals(run)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,6 +20,7 @@ from hub.settings.queue import QueueSettings
 from profiles.access import Person
 from profiles.loader import loads
 from spawner.capacity.model import Count, Fit, Snapshot
+from spawner.ids import new_id
 from spawner.reservation import Reservation
 from tests.bench.history import KINDS, History, fill, group_of, user_name
 
@@ -160,7 +160,7 @@ class Asker:
 
     def ask(self, connection: Connection, rules: Store) -> str:
         """Ask as at the service's door, and return what there is to take away afterwards: the ticket's id."""
-        name = uuid.uuid4().hex
+        name = new_id()
         options = {"profile": "gpu", "image": "lab", "accelerator": self.kind, "count": 1}
         wanted = Reservation(
             name, self.person.name, name, "gpu", self.kind, 1, 4000, 1 << 34, account=self.account, options=options
