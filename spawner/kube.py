@@ -335,6 +335,7 @@ class ArmillarySpawner(RequestSpawner, KubeManifest, KubeHome, KubeNetwork, Kube
         NotGone, ApiFailure
             It is not.
         """
+        await self.say_unwanted()
         maker = self._pod_maker()
         await maker.settled()
         pod = await self.kube().patiently(self._find, f"Looking for pod {self.pod_name}")

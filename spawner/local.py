@@ -311,6 +311,7 @@ class LocalSpawner(LocalSettings, RequestSpawner):
 
     async def stop(self, now: bool = False) -> None:
         """End every process of the session; returns when none is left."""
+        await self.say_unwanted()
         session = self._session or await self._find()
         if session is None:
             return

@@ -8,7 +8,7 @@ from profiles.access import Person
 from spawner.capacity.availability import Availability
 from spawner.reservation import Reservation
 
-__all__ = ["CapacityDesk", "PlacingDesk", "UidRegistry"]
+__all__ = ["CapacityDesk", "PlacingDesk", "QueueDesk", "UidRegistry"]
 
 
 @runtime_checkable
@@ -68,5 +68,20 @@ class PlacingDesk(Protocol):
         """Hear whether settings that the counts do not know take part in the choice of every session's node.
 
         Called whenever a spawner is made, from the event loop: it must not block, and never fails.
+        """
+        ...
+
+
+@runtime_checkable
+class QueueDesk(Protocol):
+    """A desk at which starts were waited for."""
+
+    async def unwanted(self, spawn_id: str) -> None:
+        """Hear that somebody has stopped the server of this start: whoever waited for it does so no more.
+
+        Raises
+        ------
+        OSError
+            The database did not answer.
         """
         ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import uuid
 from typing import Any
 
 from jupyterhub.spawner import Spawner
@@ -13,15 +12,19 @@ from traitlets import Instance
 
 from profiles.access import Person
 from spawner.capacity.availability import Availability
+from spawner.ids import new_id
 from spawner.log_facts import REQUEST_HEADER, note, request_id
-from spawner.protocols import CapacityDesk
+from spawner.protocols import CapacityDesk, QueueDesk
 from spawner.refusal import Refusal
 from spawner.request import Request
 from spawner.reservation import Reservation
 
 __all__ = ["Reserving"]
 
-_CLEARED: set[asyncio.Task[None]] = set()
+_SAID_WITHIN_S = 5.0
+"""How long a stop waits until it is written down that its start is not wanted; the database answers in some ms."""
+
+_CLEARED: set[asyncio.Task[str | None]] = set()
 """Held, since asyncio itself does not keep its tasks."""
 
 
@@ -45,6 +48,9 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     """Identity of the present start: in the reservation, and in the pod or the launch record. What the queue has
     reserved brings its own."""
 
+    _decided_late: asyncio.Task[str | None] | None = None
+    """What becomes of a start that was stopped while it was still being decided about."""
+
     reservation: Reservation | None = None
     """What is held for the present start; None where nothing was asked for, or after a restart of the hub."""
 
@@ -58,7 +64,7 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
     @staticmethod
     def new_spawn_id() -> str:
         """Return a name for one start that no other start ever had."""
-        return uuid.uuid4().hex
+        return new_id()
 
     def note_facts(self) -> None:
         """Note for the log what the rest of this task is about."""
@@ -90,6 +96,7 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         """
         if self.spawn_id is None:
             raise ValueError("a reservation needs the identity of its start")
+        self.__dict__.pop("_stop_future", None)  # that of an earlier start; see `ready`
         if self.desk is None:
             return None
         wanted = Reservation(
@@ -110,7 +117,7 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             held: Reservation = await asyncio.shield(asked)
         except asyncio.CancelledError:
             # Whoever stops a start that is still being decided about: what is decided all the same is held by nobody.
-            cleared = asyncio.ensure_future(self._give_back_when_decided(asked))
+            self._decided_late = cleared = asyncio.ensure_future(self._give_back_when_decided(asked))
             _CLEARED.add(cleared)
             cleared.add_done_callback(_CLEARED.discard)
             raise
@@ -118,12 +125,17 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         note(spawn=held.id)
         return held
 
-    async def _give_back_when_decided(self, asked: asyncio.Future[Reservation]) -> None:
+    async def _give_back_when_decided(self, asked: asyncio.Future[Reservation]) -> str | None:
         try:
             held = await asked
-        except (Refusal, OSError):
-            return  # nothing was granted
+        except Exception as error:  # noqa: BLE001  # nobody is left to be told
+            if not isinstance(error, Refusal | OSError):
+                self.log.warning(
+                    "%s: the decision about a start that was stopped failed", self._log_name, exc_info=error
+                )
+            return None  # nothing was granted
         await self.release(held.id)
+        return held.id
 
     async def release(self, spawn_id: str | None = None) -> None:
         """Give back what a start held, by default the present one; to be called when nothing of it runs any more.
@@ -139,6 +151,38 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
             await self.desk.release(given_back)
         except OSError as error:
             self.log.warning("%s: its reservation is given back later: %s", self._log_name, error)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server is up.
+
+        JupyterHub says so too of a start that was cancelled a moment ago, until it begins to stop it a second later
+        (apihandlers/users.py, delete): whoever follows the start would take it for a success. Once a stop was tried,
+        also in vain, it is for JupyterHub again to say: what it does not call ready it never stops.
+        """
+        cut = self._start_pending and "_stop_future" not in self.__dict__
+        return not cut and bool(super().ready)
+
+    async def say_unwanted(self) -> None:
+        """Tell whoever waited for this start if it is being stopped at somebody's wish, perhaps before it was up.
+
+        Only a stop at somebody's wish is one of JupyterHub's `stop_single_user`. A start that fails, one that a
+        restarted hub finds broken off, and a server that has died are tidied up without.
+        """
+        if getattr(self, "_stop_future", None) is None or not isinstance(self.desk, QueueDesk):
+            return
+        try:
+            async with asyncio.timeout(_SAID_WITHIN_S):  # what runs shall end whatever becomes of this
+                late = None if self._decided_late is None else await asyncio.shield(self._decided_late)
+                for spawn_id in {self.spawn_id, late} - {None}:
+                    await self.desk.unwanted(str(spawn_id))
+        except OSError as error:
+            self.log.warning("%s: its start may be asked for again: %s", self._log_name, error)
+
+    async def run_post_stop_hook(self) -> None:
+        """See to it that a start which was stopped before anything ran is not asked for again, and hand on."""
+        await self.say_unwanted()
+        await maybe_future(super().run_post_stop_hook())
 
     # --- JupyterHub asks every subclass of Spawner for these three; the engines have them, this only hands on ------
 

@@ -5,7 +5,6 @@ Functions of a connection; whoever calls them has a write transaction.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -14,13 +13,14 @@ from sqlalchemy import Connection
 
 from hub import audit
 from hub.admission import reservations, tickets
-from hub.admission.outcome import SEEN_TO_S, come_back, give_back
+from hub.admission.outcome import SEEN_TO_S, come_back, give_back, kept, tell
 from hub.admission.tickets import Ticket
 from hub.idle import sessions
 from hub.mail import addresses
+from spawner.ids import new_id
 from spawner.reservation import Reservation
 
-__all__ = ["KEPT_S", "ended", "expedite", "forget_user", "leave", "move", "to_be_stopped"]
+__all__ = ["KEPT_S", "ended", "expedite", "forget_user", "leave", "move", "starting_as", "to_be_stopped", "unwanted"]
 
 KEPT_S = 300.0
 """How long what a session held that was switched from is kept for its return, from the last time that somebody has seen
@@ -29,6 +29,7 @@ to the switch: long enough for another controller to take that over."""
 _APART_S = 0.001
 """Between ranks that are made anew; a double tells moments of this century apart by less than a millionth."""
 
+_STOPPED = "The start was cancelled."
 _NOBODY = "The hub does not know this person any more."
 
 
@@ -61,7 +62,7 @@ def ended(connection: Connection, spawn_id: str, *, otherwise: str = "ended", at
 
 def _keep(connection: Connection, ticket: Ticket, old: Reservation) -> None:
     """Keep what a session held for its return; if its owner stays with it, that begins now."""
-    kept = replace(old, id=uuid.uuid4().hex, seen=False, state="granted", ticket=ticket.id)
+    kept = replace(old, id=new_id(), seen=False, state="granted", ticket=ticket.id)
     reservations.insert(connection, kept, expires_in_s=KEPT_S)
     if ticket.spawn_id == old.id:
         tickets.turn_back(connection, ticket, kept, said=ticket.said, seen_to_s=SEEN_TO_S)
@@ -90,7 +91,24 @@ def leave(
         return None
     if actor:
         audit.record(connection, actor, "ticket.cancel", _subject(ticket), before=_told(ticket))
+        now = tickets.find(connection, ticket_id)
+        if now is not None and now.state == "ended":
+            tell(connection, ticket, "warning", f"Its place in line is gone: {said}", "cancelled")
     return ticket
+
+
+def unwanted(connection: Connection, spawn_id: str) -> bool:
+    """End the ticket whose start has been stopped at the hub, by its owner or an administrator; return whether there
+    was one. What was stopped for a switch comes back all the same; once it does, it can be stopped as well."""
+    found = starting_as(connection, spawn_id)
+    if found is None or found.spawn_id == found.replaces or kept(connection, found):
+        return False
+    return _end(connection, found, "left", _STOPPED)
+
+
+def starting_as(connection: Connection, spawn_id: str) -> Ticket | None:
+    """Return the ticket whose start has this id; None: there is none."""
+    return next((one for one in tickets.starting(connection) if one.spawn_id == spawn_id), None)
 
 
 def to_be_stopped(connection: Connection, left: Ticket) -> bool:

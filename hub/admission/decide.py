@@ -224,10 +224,9 @@ class _Rules:
 
     def planned(self, asked: Asked, bounds: Bounds) -> Planned:
         """Return whether this one starts now, for whom there is enough and whom no limit blocks; or why not."""
-        tickets = self.standing.tickets
         front: list[Waiting] = []
         # Who waits for the same, or shares a limit that may bind, has a say in it; and all others then, through theirs.
-        if any(one.accelerator == asked.accelerator for one in tickets) or not self._enough_for_all(asked, bounds):
+        if self.standing.waiting.by_kind.get(asked.accelerator or "") or not self._enough_for_all(asked, bounds):
             everybody = line(self.standing, asked)
             front = everybody[: everybody.index(asked)]
         if not front and not asked.id:
@@ -240,8 +239,7 @@ class _Rules:
         """Return whether the limits leave enough for all who wait under them, together: so nobody is in another's way,
         and those who wait for other accelerators need not be planned."""
         for limits, used, own in ((bounds.own, bounds.used_own, True), (bounds.shared, bounds.used_shared, False)):
-            tickets = self.standing.tickets
-            waiting = [one for one in tickets if (one.user == asked.user if own else one.account == asked.account)]
+            waiting = _waiting(asked, self.standing, own=own)
             held = Holdings.of(_held(asked, self.standing, own=own))
             if limits and check(limits, held, used, Holdings.of([*waiting, asked])) is not None:
                 return False
@@ -287,6 +285,13 @@ def _held(asked: Asked, standing: Standing, *, own: bool) -> Sequence[Reservatio
     return standing.held_by_account.get(asked.account, ())
 
 
+def _waiting(asked: Asked, standing: Standing, *, own: bool) -> Sequence[Waiting]:
+    """Return the asker's tickets that wait, or those of all who charge the same account."""
+    if own:
+        return standing.waiting.by_user.get(asked.user, ())
+    return standing.waiting.by_account.get(asked.account, ())
+
+
 def _is_final(broken: Broken) -> bool:
     """Whether nobody is queued for want of this, although all who charge the account share it."""
     return broken.never or broken.code == "budget-spent"
@@ -310,11 +315,9 @@ def _refuse_to_queue(
 def _too_many_places(asked: Asked, bounds: Bounds, standing: Standing) -> Broken | None:
     """Return the limit of places in the queue that another one would break: of the person, or of all who charge the
     account."""
-    own = [one for one in standing.tickets if one.user == asked.user]
-    shared = [one for one in standing.tickets if one.account == asked.account]
+    some = (_waiting(asked, standing, own=own) for own in (True, False))
     mine, ours = (
-        Holdings(queued=sum((one.user, one.server) != (asked.user, asked.server) for one in some))
-        for some in (own, shared)
+        Holdings(queued=sum((one.user, one.server) != (asked.user, asked.server) for one in theirs)) for theirs in some
     )
     one_more = Holdings(queued=1)
     return check(bounds.own, mine, {}, one_more, user=asked.user) or check(

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Literal, TypeVar
 from sqlalchemy import Connection, Engine
 
 from hub.admission import placing
-from hub.admission.changes import ended
+from hub.admission.changes import ended, starting_as, unwanted
 from hub.admission.doors import Waits, begin
 from hub.admission.refused import Refusals
 from hub.admission.store import Rules, Store
@@ -30,6 +29,7 @@ from profiles.access import Person
 from profiles.model import Catalogue
 from profiles.model import Engine as EngineKind
 from spawner.capacity.availability import Availability
+from spawner.ids import new_id
 from spawner.refusal import Refusal
 from spawner.reservation import Reservation
 
@@ -58,7 +58,7 @@ class _Flight:
 
 
 class SqlDesk:
-    """Implements `spawner.protocols.CapacityDesk` and `PlacingDesk` on the database.
+    """Implements `spawner.protocols.CapacityDesk`, `PlacingDesk` and `QueueDesk` on the database.
 
     One for each process; for any event loop of it.
 
@@ -152,7 +152,7 @@ class SqlDesk:
         """Hold what is wanted, in one transaction with the check that it is free; see `CapacityDesk.reserve`."""
 
         person = person or Person(wanted.user, frozenset(), False)
-        ticket_id = uuid.uuid4().hex
+        ticket_id = new_id()
 
         def work(connection: Connection) -> Reservation | Waits:
             return begin(connection, self.store, wanted, person, ticket_id=ticket_id, expires_in_s=expires_in_s)
@@ -230,6 +230,22 @@ class SqlDesk:
         """
         await self._in_thread(lambda: write(self._database, lambda connection: ended(connection, spawn_id)))
         self._known_until = 0.0
+
+    async def unwanted(self, spawn_id: str) -> None:
+        """End the ticket that this start was asked for by: its server was stopped, and shall not be started again.
+
+        Raises
+        ------
+        OSError
+            The database did not answer.
+        """
+
+        def work() -> None:
+            # Most servers that are stopped have long been up: no writer has to wait for those.
+            if read(self._database, lambda connection: starting_as(connection, spawn_id)) is not None:
+                write(self._database, lambda connection: unwanted(connection, spawn_id))
+
+        await self._in_thread(work)
 
     async def _ask(self) -> None:
         asked = self._clock()

@@ -17,7 +17,7 @@ from hub.admission import reservations, tickets
 from hub.admission.decide import Admitted, Queued, limited, refuse_without_slot
 from hub.admission.memory import Sight
 from hub.admission.order import keeps_place
-from hub.admission.outcome import SEEN_TO_S, give_back
+from hub.admission.outcome import SEEN_TO_S, STAYED, TURNED_BACK, give_back, tell
 from hub.admission.standing import Asked, Standing
 from hub.admission.store import Store
 from hub.admission.tickets import Ticket
@@ -31,6 +31,9 @@ __all__ = ["Starts", "Waits", "Wish", "begin", "change", "request", "same_reques
 
 NO_SLOT = "As many servers as can be are starting just now; yours does when it is its turn."
 _INSTEAD = "Another start of this server was asked for instead."
+_SWITCH_GIVEN_UP = (
+    "It was started anew, so its place in line for a switch is given up. Switch the accelerator again to wait for it."
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def begin(
     mine = sight.known.held_for(wanted.user, wanted.server)
     for one in mine:
         if one.state == "granted" and same_request(one, wanted):
-            store.charged(sight, person, one.account)  # who queued for a group may have left it meanwhile
+            if not _comes_back(sight, one):
+                store.charged(sight, person, one.account)  # who queued for a group may have left it meanwhile
             begun = replace(one, state="begun", cpu_m=wanted.cpu_m, memory=wanted.memory)
             reservations.begin(connection, begun, expires_in_s=expires_in_s)
             return begun
@@ -109,13 +113,19 @@ def begin(
         if ours and ticket is not None:
             tickets.restarted(connection, ticket.id, begun.id)
         elif ticket is not None:
-            tickets.end(connection, ticket.id, "left", _INSTEAD)
+            _given_up(connection, ticket)
         return begun
     if ours and ticket is not None:
         tickets.put_back(connection, ticket.id, ticket.spawn_id or "", said=answer.why, wait_s=0.0)
         return Waits(ticket, answer)
     new = _ticket(asked, ticket_id, answer)
     return Waits(_stored(connection, sight, ticket, asked, new), answer)
+
+
+def _comes_back(sight: Sight, held: Reservation) -> bool:
+    """Whether this is kept for a session that was stopped for a switch: it ran on that account already."""
+    ticket = sight.known.ticket_of(held.user, held.server)
+    return ticket is not None and ticket.spawn_id == held.id and ticket.said in (STAYED, TURNED_BACK)
 
 
 def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
@@ -133,6 +143,8 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
     asked = store.rules.asked(wanted, charged, replaces=wish.replaces, may_wait=wish.may_wait)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and same_request(ticket, asked):
+        if wish.notify and not ticket.notify:
+            ticket = tickets.notify(connection, ticket)
         if ticket.state == "starting":
             return Starts(ticket, new=False)
         return _still_waits(connection, store, ticket)
@@ -144,7 +156,9 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
     if isinstance(answer, Admitted) and not slot:
         refuse_without_slot(asked, standing)
     if isinstance(answer, Admitted) and slot:
-        if ticket is not None:
+        if ticket is not None and wish.replaces is None:
+            _given_up(connection, ticket)
+        elif ticket is not None:
             tickets.end(connection, ticket.id, "left", _INSTEAD)
         held = replace(answer.reservation, ticket=wish.ticket_id)
         starting = new(state="starting", spawn_id=held.id)
@@ -242,6 +256,13 @@ def _stored(connection: Connection, sight: Sight, ticket: Ticket | None, asked: 
     if ticket is not None:
         tickets.end(connection, ticket.id, "left", _INSTEAD)
     return tickets.insert(connection, new, after=sight.moment)
+
+
+def _given_up(connection: Connection, ticket: Ticket) -> None:
+    """End a ticket for whose server something else starts; who waited for a switch is told, since that is no start."""
+    tickets.end(connection, ticket.id, "left", _INSTEAD)
+    if ticket.replaces is not None:
+        tell(connection, ticket, "info", _SWITCH_GIVEN_UP, "instead")
 
 
 def _hold(

@@ -12,22 +12,24 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 import aiohttp
 
+from hub.web.place import COMES_BACK
 from spawner.log_facts import REQUEST_HEADER, facts
 
 __all__ = ["Answer", "HubServers", "Servers", "Word"]
 
 _log = logging.getLogger(__name__)
 
-Word = Literal["ready", "pending", "stopped", "refused", "failed", "lapsed", "busy", "gone", "away"]
+Word = Literal["ready", "pending", "stopped", "cut", "refused", "failed", "lapsed", "busy", "gone", "away"]
 """
-`ready`, `pending`, `stopped`: so is the server. `refused`, `failed`: it is not started, with a code and a text for its
-owner. `lapsed`: its owner has to log in again. `busy`: not now. `gone`: there is no such person. `away`: the hub did
-not answer as a hub in order does, and nothing is known.
+`ready`, `pending`, `stopped`: so is the server. `cut`: somebody stops a start, or the hub ends. `refused`, `failed`: it
+is not started, with a code and a text for its owner. `lapsed`: its owner has to log in again. `busy`: not now. `gone`:
+there is no such person. `away`: the hub did not answer as a hub in order does, and nothing is known.
 """
 
 _LONGEST_TEXT = 2000
@@ -38,6 +40,7 @@ _ANSWER_S = 10.0
 _LINE_S = 60.0
 """How long a stream of progress may be silent: the hub sends an empty line every 8 s."""
 
+_CUT = "Spawn cancelled"
 _RUNS = re.compile(r"is already running")
 _BETWEEN = re.compile(r"is pending (?:stop|check|rename)|pending (?:stop|check|rename|spawn)")
 _LAPSED = re.compile(r"auth has expired")
@@ -57,11 +60,18 @@ class Answer:
 class Servers(Protocol):
     """What is asked of a hub; the tests' double is one too."""
 
-    async def start(self, user: str, server: str, options: Mapping[str, Any]) -> Answer:
-        """Ask for a start with these options; answered when it is up or has failed, or after some seconds: pending."""
+    async def start(self, user: str, server: str, options: Mapping[str, Any], *, back: bool = False) -> Answer:
+        """Ask for a start with these options; answered when it is up or has failed, or after some seconds: pending.
+
+        Parameters
+        ----------
+        back
+            It was stopped for a switch, and comes back: also if its owner's login has lapsed meanwhile.
+        """
 
     async def follow(self, user: str, server: str) -> Answer:
-        """Wait until a pending start is `ready` or has `failed`; `away`: contact lost, `stopped`: none is pending."""
+        """Wait until a pending start is `ready`, has `failed` or is `cut`; `away`: contact lost, `stopped`: none is
+        pending."""
 
     async def stop(self, user: str, server: str) -> Answer:
         """Ask for a stop: `stopped`, `pending` while it is being done, `gone`, `busy` or `away`."""
@@ -98,10 +108,11 @@ class HubServers(Servers):
         self._start_s = slow_start_s + _START_S
         self._session: aiohttp.ClientSession | None = None
 
-    async def start(self, user: str, server: str, options: Mapping[str, Any]) -> Answer:
+    async def start(self, user: str, server: str, options: Mapping[str, Any], *, back: bool = False) -> Answer:
         """See `Servers`."""
         body = {"user_options": dict(options)}
-        status, headers, said = await self._ask("POST", _path(user, server), self._start_s, json=body)
+        more = {COMES_BACK: "1"} if back else {}
+        status, headers, said = await self._ask("POST", _path(user, server), self._start_s, more, json=body)
         if status == 201:
             return Answer("ready")
         if status == 202:
@@ -149,6 +160,8 @@ class HubServers(Servers):
             async for event in self._events(f"{_path(user, server)}/progress"):
                 if event.get("ready"):
                     return Answer("ready")
+                if event.get("failed") and event.get("message") == _CUT:
+                    return Answer("cut")
                 if event.get("failed"):
                     text = str(event.get("message", "")).removeprefix("Spawn failed: ")
                     return Answer("failed", text=text[:_LONGEST_TEXT])
@@ -173,13 +186,18 @@ class HubServers(Servers):
                         yield event
 
     async def _ask(
-        self, method: str, path: str, within_s: float, **more: Any
+        self, method: str, path: str, within_s: float, heads: Mapping[str, str] = MappingProxyType({}), **more: Any
     ) -> tuple[int, Mapping[str, str], Mapping[str, Any] | None]:
         """Return status (0: no answer), headers, and the body where it is a JSON object."""
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=_ANSWER_S)
         try:
             async with self._connection().request(
-                method, self._api_url + path, headers=self._heads(), timeout=timeout, allow_redirects=False, **more
+                method,
+                self._api_url + path,
+                headers=self._heads() | dict(heads),
+                timeout=timeout,
+                allow_redirects=False,
+                **more,
             ) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -7,7 +7,7 @@ import logging
 
 from sqlalchemy import Engine
 
-from hub.admission import tickets
+from hub.admission.outcome import logged_in
 from hub.db.transaction import write
 
 __all__ = ["Logins"]
@@ -31,6 +31,6 @@ class Logins:
     async def happened(self, user: str) -> None:
         """Let this person's tickets that wait for a login go on."""
         try:
-            await asyncio.to_thread(write, self._database, lambda connection: tickets.logged_in(connection, user))
+            await asyncio.to_thread(write, self._database, lambda connection: logged_in(connection, user))
         except OSError as error:
             _log.warning("The places of %r in the queue still wait for a login: %s", user, error)

@@ -46,8 +46,8 @@ class Known:
 
     `held` are the reservations, the oldest first, and `granted_at` says since when; `waiting` those first who have the
     highest priority and the lowest rank, and `starting` the other tickets that have not ended; `ends` is as
-    `hub.idle.sessions.ends` tells. All are by id. `holders` are those of `held`, and `reservations` is all of it, the
-    oldest first.
+    `hub.idle.sessions.ends` tells. All are by id. `holders` are those of `held`, `waiters` those of `waiting`, and
+    `reservations` is all that is held, the oldest first.
     """
 
     entry: Entry | None = None
@@ -56,7 +56,8 @@ class Known:
     waiting: Mapping[str, Ticket] = field(default_factory=dict)
     starting: Mapping[str, Ticket] = field(default_factory=dict)
     ends: Mapping[str, float] = field(default_factory=dict)
-    holders: Holders = field(default_factory=Holders)
+    holders: Holders[Reservation] = field(default_factory=Holders)
+    waiters: Holders[Ticket] = field(default_factory=Holders)
 
     @cached_property
     def reservations(self) -> Holds:
@@ -65,7 +66,7 @@ class Known:
 
     def ticket_of(self, user: str, server: str) -> Ticket | None:
         """Return the ticket of this server that has not ended."""
-        tickets = chain(self.starting.values(), self.waiting.values())
+        tickets = chain(self.waiters.by_user.get(user, ()), self.starting.values())
         return next((one for one in tickets if one.user == user and one.server == server), None)
 
     def held_for(self, user: str, server: str) -> list[Reservation]:
@@ -149,7 +150,8 @@ def _everything(connection: Connection) -> Known:
     waiting = {one.id: one for one in open_ones if one.state == "waiting"}
     starting = {one.id: one for one in open_ones if one.state == "starting"}
     ends = sessions.ends(connection)
-    return Known(journal.newest(connection), held, granted_at, waiting, starting, ends, Holders.of(held.values()))
+    holders, waiters = Holders.of(held.values()), Holders.of(waiting.values())
+    return Known(journal.newest(connection), held, granted_at, waiting, starting, ends, holders, waiters)
 
 
 def _changed(connection: Connection, known: Known, entries: Sequence[Entry]) -> Known:
@@ -161,7 +163,7 @@ def _changed(connection: Connection, known: Known, entries: Sequence[Entry]) -> 
         if not gone:
             there[subject].add(id)
     held, granted_at, ends, holders = known.held, known.granted_at, known.ends, known.holders
-    waiting, starting = known.waiting, known.starting
+    waiting, starting, waiters = known.waiting, known.starting, known.waiters
     if "reservations" in named:
         fresh = reservations.granted(connection, there["reservations"])
         before = [held[id] for id in named["reservations"] if id in held]
@@ -169,12 +171,14 @@ def _changed(connection: Connection, known: Known, entries: Sequence[Entry]) -> 
         held, granted_at = _with(held, granted_at, named["reservations"], fresh)
     if "tickets" in named:
         changed = tickets.of_ids(connection, there["tickets"])
+        left = [waiting[id] for id in named["tickets"] if id in waiting]
+        waiters = waiters.changed(left, [one for one in changed if one.state == "waiting"])
         waiting = _of_state("waiting", waiting, named["tickets"], changed)
         starting = _of_state("starting", starting, named["tickets"], changed)
     if "sessions" in named:
         kept_ends = {id: end for id, end in ends.items() if id not in named["sessions"]}
         ends = {**kept_ends, **sessions.ends(connection, there["sessions"])}
-    return Known(entries[-1], held, granted_at, waiting, starting, ends, holders)
+    return Known(entries[-1], held, granted_at, waiting, starting, ends, holders, waiters)
 
 
 def _of_state(

@@ -19,7 +19,20 @@ from hub.settings.queue import QueueSettings
 from spawner.refusal import Refusal
 from spawner.reservation import Reservation
 
-__all__ = ["SEEN_TO_S", "STAYED", "TURNED_BACK", "come_back", "comes_back", "give_back", "kept", "settle"]
+__all__ = [
+    "SEEN_TO_S",
+    "STAYED",
+    "TURNED_BACK",
+    "come_back",
+    "comes_back",
+    "give_back",
+    "kept",
+    "lapse",
+    "logged_in",
+    "refuse",
+    "settle",
+    "tell",
+]
 
 SEEN_TO_S = 30.0
 """For how long somebody who sees to a start says so at once; a third of it later again."""
@@ -34,6 +47,11 @@ _PASSING = frozenset(
     {"capacity-unknown", "database-away", "full", "no-room-now", "queued", "none-there", "quota-shared", "hub-away"}
 )
 """Refusals of a start that may be none a moment later: its ticket waits again, in its place."""
+
+_LOGIN = "login"
+"""What a notice is about that asks for a login."""
+
+_LOGIN_OVER = "Its turn came while your login had ended, and you did not log in again in time. Ask again."
 
 _AGAIN_S = 15.0
 _TRIED_S = 30.0
@@ -65,7 +83,7 @@ def settle(connection: Connection, ticket: Ticket, answer: Answer, queue: QueueS
             return _end(connection, now, "cancelled", "The hub does not know this person any more.")
         case "lapsed":
             said = "It is your turn, but your login has ended: log in again, and your server starts."
-            _tell(connection, now, "warning", said, "login")
+            tell(connection, now, "warning", said, _LOGIN)
             return tickets.put_back(connection, now.id, spawn_id, said=said, wait_s=_AGAIN_S, needs_login=True)
         case "refused" if answer.code not in _PASSING:
             return _end(connection, now, "refused", answer.text or "The hub refused it.")
@@ -73,6 +91,26 @@ def settle(connection: Connection, ticket: Ticket, answer: Answer, queue: QueueS
             return _failed(connection, now, answer, queue)
     said = "The hub did not answer in time; it is tried again." if answer.word == "away" else answer.text
     return tickets.put_back(connection, now.id, spawn_id, said=said, wait_s=max(_AGAIN_S, answer.wait_s))
+
+
+def logged_in(connection: Connection, user: str) -> None:
+    """Let what waits for this person's login go on; it is not true any more that it does."""
+    found = tickets.logged_in(connection, user)
+    notices.withdraw(connection, [_notice(one, _LOGIN) for one in found])
+
+
+def lapse(connection: Connection, login_wait_s: float) -> None:
+    """End what has waited for a login for so long, and say so in the place of what asked for one."""
+    for one in tickets.lapse(connection, login_wait_s, _LOGIN_OVER):
+        tell(connection, one, "warning", _LOGIN_OVER, _LOGIN)
+
+
+def refuse(connection: Connection, ticket: Ticket, said: str) -> bool:
+    """End a ticket that can never start, and tell its owner; False: it had ended before."""
+    if not tickets.end(connection, ticket.id, "refused", said):
+        return False
+    tell(connection, ticket, "danger", said, "refused")
+    return True
 
 
 def give_back(connection: Connection, spawn_id: str, ended_as: str = "not-started") -> bool:
@@ -128,7 +166,7 @@ def _up(connection: Connection, ticket: Ticket) -> bool:
     if back is None:
         return tickets.end(connection, ticket.id, "started", "Your server is up.", spawn_id=ticket.spawn_id)
     ended_as, level = back
-    _tell(connection, ticket, level, ticket.said)
+    tell(connection, ticket, level, ticket.said)
     return tickets.end(connection, ticket.id, ended_as, ticket.said, spawn_id=ticket.spawn_id)
 
 
@@ -147,7 +185,7 @@ def _failed(connection: Connection, ticket: Ticket, answer: Answer, queue: Queue
 def _turned_back(connection: Connection, ticket: Ticket, answer: Answer) -> bool:
     """Let the old session of a switch come back, if it was stopped already; its card is kept for that."""
     for held in kept(connection, ticket):
-        _tell(connection, ticket, "warning", f"{TURNED_BACK} {answer.text}".strip())
+        tell(connection, ticket, "warning", f"{TURNED_BACK} {answer.text}".strip())
         return tickets.turn_back(connection, ticket, held, said=TURNED_BACK, seen_to_s=SEEN_TO_S)
     return False
 
@@ -156,21 +194,25 @@ def _end(connection: Connection, ticket: Ticket, ended_as: EndedAs, said: str) -
     if not tickets.end(connection, ticket.id, ended_as, said, spawn_id=ticket.spawn_id):
         return False
     if ended_as != "cancelled":
-        _tell(connection, ticket, "danger", said)
+        tell(connection, ticket, "danger", said)
     return True
 
 
-def _tell(connection: Connection, ticket: Ticket, level: notices.Level, said: str, about: str = "") -> None:
+def _notice(ticket: Ticket, about: str) -> str:
+    return f"ticket/{ticket.id}/{about}"
+
+
+def tell(connection: Connection, ticket: Ticket, level: notices.Level, said: str, about: str = "") -> None:
     """Tell the owner: once of the same start. What is told `about` something else takes the place of what was."""
     what = f"Your server {ticket.server}" if ticket.server else "Your server"
     if about:
-        notices.withdraw(connection, [f"ticket/{ticket.id}/{about}"])
+        notices.withdraw(connection, [_notice(ticket, about)])
     notices.add(
         connection,
         ticket.user,
         "queue",
         level,
         f"{what}: {said}",
-        id=f"ticket/{ticket.id}/{about or ticket.spawn_id}",
+        id=_notice(ticket, about or ticket.spawn_id or ""),
         for_s=_FOR_DAYS,
     )

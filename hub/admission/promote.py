@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from hub.admission.changes import forget_user
 from hub.admission.decide import limited
 from hub.admission.desk import SqlDesk
 from hub.admission.hub_api import HubServers, Servers
-from hub.admission.outcome import SEEN_TO_S
+from hub.admission.outcome import SEEN_TO_S, lapse, refuse
 from hub.admission.standing import Asked
 from hub.admission.starter import Starter
 from hub.admission.store import Store
@@ -31,6 +30,7 @@ from hub.controller.lease import fenced
 from hub.controller.loop import DATABASE_AWAY
 from hub.controller.status import Status
 from hub.db import journal
+from hub.db.clock import Now
 from hub.db.tables import reservations as held_table
 from hub.db.tables import tickets as ticket_table
 from hub.db.transaction import read
@@ -41,6 +41,8 @@ from hub.secret import ConfigError, service_token
 from hub.settings import Settings
 from hub.web.place import hub_api_url
 from profiles.model import Catalogue
+from profiles.syntax import shown
+from spawner.ids import new_id
 from spawner.refusal import Refusal
 
 __all__ = ["Promoter", "follow", "promote_next"]
@@ -57,7 +59,8 @@ _USERS_S = 60.0
 """How often it is looked whether those who wait still exist."""
 
 _DAY_S = 86_400.0
-_LOGIN_OVER = "Its turn came while your login had ended, and you did not log in again in time. Ask again."
+_UPDATED_S = 600.0
+"""For how long service and controller may know different catalogues: while they are updated one after the other."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Promoter:
         self._hub = hub
         self._status = status
         self._woken = asyncio.Event()
+        self._since: float | None = None  # by the database's clock
         queue, slots = store.rules.queue, store.rules.queue.slots(store.rules.engine)
         self._starter = starter or Starter(database, hub, queue, slots=slots, ready=ready, wake=self._woken.set)
         self._seen: _Seen | None = None
@@ -151,7 +155,10 @@ class Promoter:
     def _work(self, connection: Connection, mine: frozenset[str]) -> tuple[tuple[Ticket, ...], list[Ticket]]:
         queue = self._store.rules.queue
         adopted = tickets.adopt(connection, seen_to_s=SEEN_TO_S, but=mine)
-        tickets.lapse(connection, queue.login_wait_s, _LOGIN_OVER)
+        lapse(connection, queue.login_wait_s)
+        now = float(connection.scalar(select(Now())) or 0.0)
+        self._since = now if self._since is None else self._since
+        refuse_what_is_gone(connection, self._store.rules.catalogue, max(self._since, now - _UPDATED_S))
         free = queue.slots(self._store.rules.engine) - tickets.number_starting(connection)
         return adopted, promote_next(connection, self._store, free)
 
@@ -215,6 +222,23 @@ async def _postman(settings: Settings, desk: SqlDesk, database: Engine) -> Postm
         return None
 
 
+def refuse_what_is_gone(connection: Connection, catalogue: Catalogue, before: float) -> None:
+    """End what waits for a profile or an accelerator that the catalogue has no more.
+
+    Parameters
+    ----------
+    before
+        Until when it was asked for: a service that was updated first may know more than this controller.
+    """
+    for one in tickets.waiting(connection):
+        if one.changed_at >= before:
+            continue
+        if one.profile not in catalogue.profiles:
+            refuse(connection, one, f"There is no profile {shown(one.profile)} any more. Ask for another one.")
+        elif one.accelerator is not None and one.accelerator not in catalogue.accelerators:
+            refuse(connection, one, f"There is no accelerator {shown(one.accelerator)} any more. Ask for another one.")
+
+
 def promote_next(connection: Connection, store: Store, free_slots: int) -> list[Ticket]:
     """Reserve for those whose turn it is, as many as there are start slots; return their tickets, starting."""
     if free_slots <= 0:
@@ -227,7 +251,7 @@ def promote_next(connection: Connection, store: Store, free_slots: int) -> list[
             break
         # Whoever is planned to start now may, beside all who start before: what is left to find are the devices.
         try:
-            held = store.granted(limited(Asked.again(one, uuid.uuid4().hex), standing), known)
+            held = store.granted(limited(Asked.again(one, new_id()), standing), known)
         except Refusal as refusal:
             _log.info("The turn of %r/%r comes later: %s", one.user, one.server, refusal.log_message)
             continue

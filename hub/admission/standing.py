@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from hub.quotas.budgets import Used
 from hub.quotas.model import Limits
@@ -150,22 +150,40 @@ class Bounds:
     used_shared: Used = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Holders:
-    """Who holds what, by person, by the account that is charged, and by accelerator ("": none)."""
+class Theirs(Protocol):
+    """What is somebody's: a reservation, or somebody in the queue."""
 
-    by_user: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
-    by_account: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
-    by_kind: Mapping[str, Sequence[Reservation]] = field(default_factory=dict)
+    @property
+    def id(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def accelerator(self) -> str | None: ...
+
+
+W = TypeVar("W", bound=Theirs)
+
+
+@dataclass(frozen=True)
+class Holders(Generic[W]):
+    """Who holds what, or waits for what: by person, by the account that is charged, and by accelerator ("": none)."""
+
+    by_user: Mapping[str, Sequence[W]] = field(default_factory=dict)
+    by_account: Mapping[str, Sequence[W]] = field(default_factory=dict)
+    by_kind: Mapping[str, Sequence[W]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, held: Iterable[Reservation]) -> Holders:
+    def of(cls, held: Iterable[W]) -> Holders[W]:
         """Return who holds these."""
         return cls().changed((), held)
 
-    def changed(self, gone: Iterable[Reservation], new: Iterable[Reservation]) -> Holders:
+    def changed(self, gone: Iterable[W], new: Iterable[W]) -> Holders[W]:
         """Return the same without some and with others: cheap where most stay as they are."""
         gone, new = tuple(gone), tuple(new)
+        if not gone and not new:
+            return self
         return Holders(
             _changed(self.by_user, gone, new, lambda one: one.user),
             _changed(self.by_account, gone, new, lambda one: one.account),
@@ -199,8 +217,9 @@ class Standing:
         Weights of accounts other than 1.
     patience_s
         How long those whose start cannot be foreseen are passed by others.
-    holders
-        Who holds what, where that is known already; it is that of `availability`.
+    holders, waiters
+        Who holds what, and who waits for what, where that is known already; it is that of `availability`, and of
+        `tickets`.
     titles, renews
         For texts: what accelerators are called, and when windows renew, as `hub.quotas.check.check` takes them.
     """
@@ -214,7 +233,8 @@ class Standing:
     fair: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     patience_s: float = PATIENCE_S
-    holders: Holders | None = None
+    holders: Holders[Reservation] | None = None
+    waiters: Holders[Any] | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     renews: Mapping[str, str] = field(default_factory=dict)
 
@@ -234,8 +254,13 @@ class Standing:
         return self._holders.by_user
 
     @cached_property
-    def _holders(self) -> Holders:
+    def _holders(self) -> Holders[Reservation]:
         return Holders.of(self.held) if self.holders is None else self.holders
+
+    @cached_property
+    def waiting(self) -> Holders[Waiting]:
+        """Who waits for what."""
+        return Holders.of(self.tickets) if self.waiters is None else self.waiters
 
     def ends_at(self, held: Reservation) -> float | None:
         """Return when this one's cards come back by a limit; None: nobody knows."""
@@ -245,16 +270,16 @@ class Standing:
 
 
 def _changed(
-    known: Mapping[str, Sequence[Reservation]],
-    gone: Sequence[Reservation],
-    new: Sequence[Reservation],
-    whose: Callable[[Reservation], str],
-) -> dict[str, Sequence[Reservation]]:
+    known: Mapping[str, Sequence[W]],
+    gone: Sequence[W],
+    new: Sequence[W],
+    whose: Callable[[W], str],
+) -> dict[str, Sequence[W]]:
     found = dict(known)
     lost = {one.id for one in gone}
     for who in {whose(one) for one in gone}:
         found[who] = [one for one in found.get(who, ()) if one.id not in lost]
-    added: defaultdict[str, list[Reservation]] = defaultdict(list)
+    added: defaultdict[str, list[W]] = defaultdict(list)
     for one in new:
         added[whose(one)].append(one)
     for who, theirs in added.items():

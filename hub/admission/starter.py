@@ -44,7 +44,11 @@ _LOOK_S = 1.0
 _TROUBLE_S = 120.0
 """How long the hub may not answer before what is held for a start is given to others."""
 
+_STILL_LOOKS = 3
+"""How often in a row nothing may be seen to be going on before a start counts as broken off by nobody's wish."""
+
 _STOPS_WITHIN_S = 300.0
+_LOST = "It was your turn, but what was kept for you could not be held that long; you have your place."
 
 _APART_S = 0.05
 """Starts begin so far apart. Each holds the hub's loop for some 25 to 70 ms in all, and many that begin together go on
@@ -162,7 +166,10 @@ class Starter:
             await self._turn()
             if not await self._in_database(read, lambda found: _starting(found, ticket)):
                 return None
-            answer = await self._hub.start(ticket.user, ticket.server, ticket.options)
+            back = ticket.said in (STAYED, TURNED_BACK)
+            answer = await self._hub.start(ticket.user, ticket.server, ticket.options, back=back)
+            if answer.word == "ready" or (answer.word == "failed" and not answer.code):
+                answer = await self._at_once(ticket, answer)
             if answer.word == "pending":
                 answer = await self._what_became(ticket)
             if answer.word not in ("busy", "away"):
@@ -171,6 +178,16 @@ class Starter:
                 return replace(answer, word="away")
             await asyncio.sleep(max(pause, min(answer.wait_s, _LONGEST_PAUSE_S)) * random.uniform(0.8, 1.2))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def _at_once(self, ticket: Ticket, said: Answer) -> Answer:
+        """Return what is true of a start that the hub says has succeeded (201) or failed (500) at once: it says one or
+        the other also of a start that is stopped in its first moments."""
+        now = await self._hub.look(ticket.user, ticket.server)
+        if said.word == now.word == "ready":
+            return said
+        if not await self._goes_on(ticket):
+            return Answer("cut")
+        return said if said.word == "failed" else Answer("pending")
 
     async def _turn(self) -> None:
         """Wait until it is this start's turn to ask the hub."""
@@ -187,6 +204,8 @@ class Starter:
             answer = await self._hub.follow(ticket.user, ticket.server)
             if answer.word in ("ready", "failed"):
                 return answer
+            if answer.word == "cut" and not await self._goes_on(ticket):
+                return answer
             answer = await self._hub.look(ticket.user, ticket.server)
             if answer.word == "ready":
                 return answer
@@ -199,6 +218,19 @@ class Starter:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
+    async def _goes_on(self, ticket: Ticket) -> bool:
+        """Return whether a start that was broken off is still wanted: whoever has stopped it ends the ticket with that,
+        at the end of the stop, which begins a second later; a hub that ends does not, nor does a start that fails."""
+        loop = asyncio.get_running_loop()
+        deadline, still = loop.time() + _STOPS_WITHIN_S, 0
+        while still < _STILL_LOOKS and loop.time() < deadline:
+            await asyncio.sleep(_LOOK_S)
+            stops = (await self._hub.look(ticket.user, ticket.server)).word == "pending"
+            if not await self._in_database(read, lambda found: _starting(found, ticket)):
+                return False
+            still = 0 if stops else still + 1
+        return True
+
     # --- a switch ------------------------------------------------------------------------------------------------
 
     async def _old_one_gone(self, ticket: Ticket) -> Answer | None:
@@ -209,7 +241,8 @@ class Starter:
         await asyncio.sleep(wait_s)
         if not await self._in_database(write, lambda found: _stopping(found, ticket)):
             return None
-        answer = await self._stopped(ticket, inf if _stays(ticket) else _STOPS_WITHIN_S)
+        within_s = inf if _stays(ticket) else _STOPS_WITHIN_S
+        answer = await self._stopped(ticket, lambda found: _there(found, ticket), within_s)
         if answer.word == "stopped":  # should the hub not have said so to the database
             await self._in_database(write, lambda found: ended(found, ticket.replaces or ""))
         return answer
@@ -219,21 +252,27 @@ class Starter:
         others = await self._in_database(read, lambda found: _others(found, ticket))
         if not others:
             return Answer("stopped")
-        answer = await self._stopped(ticket, inf)
+        answer = await self._stopped(ticket, lambda found: bool(_others(found, ticket)), inf)
         if answer.word != "stopped":
             return answer
         for spawn_id in others:
             await self._in_database(write, partial(ended, spawn_id=spawn_id, otherwise="left"))
         return answer
 
-    async def _stopped(self, ticket: Ticket, within_s: float) -> Answer:
-        """Have a server stopped; return `stopped`, `gone`, or `away` where the hub has not done it in time."""
+    async def _stopped(self, ticket: Ticket, still: Callable[[Connection], bool], within_s: float) -> Answer:
+        """Have a server stopped while it is `still` there: another who sees to the same may have begun the next one.
+
+        Return `stopped`, `gone`, or `away` where the hub has not done it in time.
+        """
         deadline = asyncio.get_running_loop().time() + within_s
-        while (answer := await self._hub.stop(ticket.user, ticket.server)).word not in ("stopped", "gone"):
+        while await self._in_database(read, still):
+            answer = await self._hub.stop(ticket.user, ticket.server)
+            if answer.word in ("stopped", "gone"):
+                return answer
             if asyncio.get_running_loop().time() > deadline:
                 return replace(answer, word="away")
             await asyncio.sleep(_LOOK_S)
-        return answer
+        return Answer("stopped")
 
     async def _has_slot(self, ticket: Ticket) -> bool:
         """Wait until there is a start slot for what a session is switched to; False: it is not wanted any more."""
@@ -252,15 +291,15 @@ class Starter:
     # --- the database --------------------------------------------------------------------------------------------
 
     async def _write_down(self, ticket: Ticket, answer: Answer) -> None:
-        first = await self._in_database(write, lambda found: settle(found, ticket, answer, self._queue))
-        if not first:
+        settled = await self._in_database(write, lambda found: _settled(found, ticket, answer, self._queue))
+        if settled is None:
             return
         QUEUE_STARTS.labels(answer.word).inc()
         said = f": {answer.code} {answer.text}".rstrip() if answer.word != "ready" else ""
         _log.info("Start of %r/%r from the queue: %s%s", ticket.user, ticket.server, answer.word, said)
-        if answer.word == "ready" and self._ready is not None and ticket.notify:
+        if answer.word == "ready" and self._ready is not None and settled.notify:
             with contextlib.suppress(OSError):
-                await self._ready(ticket)
+                await self._ready(settled)
 
     async def _in_database(
         self, how: Callable[[Engine, Callable[[Connection], T]], T], work: Callable[[Connection], T]
@@ -341,6 +380,11 @@ def _announced(connection: Connection, ticket: Ticket, grace_s: float) -> float 
     return max(0.0, min(stop_at - now, grace_s))
 
 
+def _settled(connection: Connection, ticket: Ticket, answer: Answer, queue: QueueSettings) -> Ticket | None:
+    """Write down how a start ended, and return the ticket as it is now; None: somebody else has done so."""
+    return tickets.find(connection, ticket.id) if settle(connection, ticket, answer, queue) else None
+
+
 def _stopping(connection: Connection, ticket: Ticket) -> bool:
     """Note that the session that is switched from is about to be stopped; False: it must not be any more.
 
@@ -348,8 +392,19 @@ def _stopping(connection: Connection, ticket: Ticket) -> bool:
     """
     if not _starting(connection, ticket):
         return False
+    old = reservations.find(connection, ticket.replaces or "")
+    if old is not None and old.ticket != ticket.id and not _held(connection, ticket):
+        # What it is switched to was given back meanwhile: it waits for it again, and the session goes on.
+        sessions.withdraw(connection, old.id, "switch")
+        tickets.put_back(connection, ticket.id, ticket.spawn_id or "", said=_LOST, wait_s=0.0)
+        return False
     reservations.give_to(connection, ticket.replaces or "", ticket.id)
     return True
+
+
+def _there(connection: Connection, ticket: Ticket) -> bool:
+    """Whether the session that is switched from has not ended yet."""
+    return reservations.find(connection, ticket.replaces or "") is not None
 
 
 def _others(connection: Connection, ticket: Ticket) -> tuple[str, ...]:

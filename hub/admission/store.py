@@ -178,9 +178,10 @@ class Store:
             ends=known.ends,
             granted_at=known.granted_at,
             bounds=_BoundsOf(connection, self.rules, waiting, sight, self._note),
-            fair=_FairOf(connection, self.rules, {one.account for one in waiting} | ({charged} - {""})),
+            fair=_FairOf(connection, self.rules, known.waiters.by_account.keys() | ({charged} - {""})),
             weights=self.rules.quotas.weights,
             holders=known.holders,
+            waiters=None if without else known.waiters,
             titles=self.rules.titles,
         )
 

@@ -322,11 +322,20 @@ def turn_back(connection: Connection, ticket: Ticket, held: Reservation, *, said
     return connection.execute(begun.values(**values)).rowcount == 1
 
 
-def logged_in(connection: Connection, user: str) -> int:
-    """Let this person's tickets that wait for a login go on; return how many there were."""
-    mine = (table.c.user_name == user, table.c.state == "waiting", table.c.needs_login.is_(True))
-    lapsed = update_of(table).where(*mine)
-    return connection.execute(lapsed.values(needs_login=False, not_before=0.0, changed_at=Now(), said="")).rowcount
+def notify(connection: Connection, ticket: Ticket) -> Ticket:
+    """Note that its owner wants an e-mail when the server is up; return it so."""
+    connection.execute(update_of(table).where(table.c.id == ticket.id).values(notify=True))
+    return replace(ticket, notify=True)
+
+
+def logged_in(connection: Connection, user: str) -> tuple[Ticket, ...]:
+    """Let this person's tickets that wait for a login go on; return them as they were."""
+    mine = and_(table.c.user_name == user, table.c.state == "waiting", table.c.needs_login.is_(True))
+    lapsed = _of(connection, mine)
+    connection.execute(
+        update_of(table).where(mine).values(needs_login=False, not_before=0.0, changed_at=Now(), said="")
+    )
+    return lapsed
 
 
 def lapse(connection: Connection, login_wait_s: float, said: str) -> tuple[Ticket, ...]:

@@ -22,6 +22,7 @@ from hub.auth.provider import Credentials, Provider
 from hub.auth.traits import OIDCTraits
 from hub.mail.addresses import address_in
 from hub.metrics import LOGIN_CHECKS
+from hub.web.place import COMES_BACK
 from hub.web.place import NAME as SERVICE
 from spawner.refusal import Refusal
 
@@ -197,7 +198,7 @@ class OIDCAuthenticator(OIDCTraits):
         never logged in was added by an administrator, who answers for them.
 
         A start from the queue, which the service asks for perhaps hours later, needs a login that is still good: its
-        owner is told to log in again, and keeps the place meanwhile.
+        owner is told to log in again, and keeps the place meanwhile. What was stopped for a switch comes back without.
         """
         await maybe_future(super().pre_spawn_start(user, spawner))
         if not (user.user_info or {}).get("identity"):
@@ -207,7 +208,10 @@ class OIDCAuthenticator(OIDCTraits):
             await self.check_allowed(user.name, model)
         except NotAllowed as problem:
             raise Refusal("not-allowed", problem.text, status=403) from problem
-        if user.name in self._lapsed and _asked_by_service(spawner):
+        handler = getattr(spawner, "handler", None)
+        if _comes_back(handler):
+            user._auth_refreshed = None  # nobody was asked about this person just now
+        elif user.name in self._lapsed and _asked_by_service(handler):
             raise Refusal("login-lapsed", "Your login has ended: log in again, and your server starts.", status=403)
 
     # --- re-check --------------------------------------------------------------------------------------------
@@ -215,8 +219,11 @@ class OIDCAuthenticator(OIDCTraits):
     async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> dict[str, Any] | bool:
         """Ask the provider anew: True for no news, a model for news, False for "log in again".
 
-        Requests of one person at the same moment share one answer: a refresh token must not be used twice.
+        Requests of one person at the same moment share one answer: a refresh token must not be used twice. What was
+        stopped for a switch comes back whatever the provider says: it would have gone on.
         """
+        if _comes_back(handler):
+            return True
         running = self._checks.get(user.name)
         if running is None:
             running = asyncio.ensure_future(self._counted(user, handler))
@@ -295,8 +302,13 @@ class OIDCAuthenticator(OIDCTraits):
         return model
 
 
-def _asked_by_service(spawner: Any) -> bool:
+def _comes_back(handler: Any) -> bool:
+    """Whether our service asks for the start of what was stopped for a switch."""
+    request = getattr(handler, "request", None)
+    return request is not None and COMES_BACK in request.headers and _asked_by_service(handler)
+
+
+def _asked_by_service(handler: Any) -> bool:
     """Whether our service has asked for this start, and not the person or an administrator."""
-    handler = getattr(spawner, "handler", None)
     asking = getattr(handler, "current_user", None)
     return isinstance(asking, orm.Service) and asking.name == SERVICE

@@ -9,13 +9,16 @@ from urllib.parse import quote
 from hub.settings import Settings
 from hub.settings.values import is_loopback, origin_of, split_url
 
-__all__ = ["CLIENT_ID", "NAME", "Place", "hub_api_url", "service_url"]
+__all__ = ["CLIENT_ID", "COMES_BACK", "NAME", "Place", "hub_api_url", "service_url"]
 
 NAME = "armillary"
 """The service's name at the hub."""
 
 CLIENT_ID = f"service-{NAME}"
 """Its name as an OAuth client; JupyterHub wants the prefix."""
+
+COMES_BACK = "Armillary-Comes-Back"
+"""Header of a start that the service asks for: the server was stopped for a switch, and comes back."""
 
 # What every browser reads as the path that it is: no backslash (some take it for a slash), no %2e, nothing invisible.
 _PLAIN = re.compile(r"[A-Za-z0-9/._~-]+(\?[!-\[\]-~]*)?")

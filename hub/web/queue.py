@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from hub.web.door import Visitor
 from hub.web.place import Place
 from hub.web.problems import Problem, RefusedRequest
 from spawner import options as parser
+from spawner.ids import new_id
 from spawner.occupied import occupied
 from spawner.refusal import Refusal
 from spawner.request import ACCOUNT
@@ -136,7 +136,7 @@ class Queue:
             raise RefusedRequest(refusal.code, refusal.text, refusal.status_code, refusal.headers) from refusal
         cpu_m, memory = occupied(request, rules.catalogue)
         wanted = Reservation(
-            id=uuid.uuid4().hex,
+            id=new_id(),
             user=person.name,
             server=server,
             profile=request.profile,
@@ -147,7 +147,7 @@ class Queue:
             account=request.account or "",
             options=request.options(),
         )
-        return Wish(person, wanted, uuid.uuid4().hex, **more)
+        return Wish(person, wanted, new_id(), **more)
 
     def model(self, ticket: Ticket, found: Queued | None, now: float | None = None) -> TicketModel:
         """Return a ticket as the API tells it.

@@ -149,6 +149,7 @@ class Site:
 
     async def stopped(self, user: str, server: str) -> None:
         spawn_id = self.begun.pop((user, server), "")
+        await self.desk.unwanted(spawn_id)
         await self.desk.release(spawn_id)
 
     def end(self, user: str, server: str = "") -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 from aiohttp import web
 
+from hub.web.place import COMES_BACK
+
 __all__ = ["HubDouble", "Server"]
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -156,12 +158,15 @@ class HubDouble:
             return _error(400, f"{name} is pending stop")
         if found.state == "ready":
             return _error(400, f"{name} is already running")
-        if user in self.lapsed:
+        if user in self.lapsed and COMES_BACK not in request.headers:
             return _error(403, f"auth has expired for {user}, login again")
         if sum(one.state == "spawn" for one in self.servers.values()) >= self.limit:
             text = "Too many users trying to log in right now. Try again in 30 seconds."
             return _error(429, text, {"Retry-After": "30"})
-        return await self._spawn(user, server, found, body["user_options"] or {})
+        answer = await self._spawn(user, server, found, body["user_options"] or {})
+        if found.state in ("stop", "stopped") and found.failed is None:
+            return _error(500, "Internal Server Error")  # the start was cancelled: nobody catches that
+        return answer
 
     async def _spawn(self, user: str, server: str, found: Server, options: dict[str, Any]) -> web.Response:
         self.starts.append((user, server, options))
@@ -217,7 +222,10 @@ class HubDouble:
         if found.state == "ready":
             last |= {"ready": True, "message": "Server ready"}
         else:
-            last |= {"failed": True, "message": f"Spawn failed: {found.failed[2] if found.failed else 'cancelled'}"}
+            last |= {
+                "failed": True,
+                "message": f"Spawn failed: {found.failed[2]}" if found.failed else "Spawn cancelled",
+            }
         await answer.write(f"data: {json.dumps(last)}\n\n".encode())
         return answer
 

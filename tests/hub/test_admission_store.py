@@ -51,6 +51,15 @@ def test_asking_again_for_the_same_changes_nothing(site: Site) -> None:
     assert len(site.held()) == 2
 
 
+def test_asking_again_for_the_same_with_a_mail_is_heard(site: Site) -> None:
+    site.ask("ann", count=2)
+    first = site.ask("bob")
+    assert not first.ticket.notify
+    assert site.ask("bob", notify=True).ticket.notify
+    assert site.ask("bob").ticket.notify
+    assert site.ticket(first.ticket.id).notify
+
+
 def test_places_follow_the_order_of_asking(site: Site) -> None:
     for name in ("ann", "bob", "cleo", "dan", "eve"):
         site.ask(name)

@@ -28,21 +28,6 @@ from tests.hub.admission_world import Site, snapshot, until
 from tests.hub.hub_double import TOKEN, HubDouble
 
 
-@pytest.fixture
-async def hub() -> AsyncIterator[HubDouble]:
-    double = HubDouble()
-    await double.open()
-    yield double
-    await double.close()
-
-
-@pytest.fixture
-async def servers(hub: HubDouble) -> AsyncIterator[HubServers]:
-    found = HubServers(hub.api_url, TOKEN, slow_start_s=1)
-    yield found
-    await found.close()
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "_FIRST_PAUSE_S", 0.02)
@@ -370,3 +355,122 @@ def test_of_switches_that_wait_for_a_slot_each_gets_one_in_turn(database: Engine
     assert (may_start(first), may_start(second)) == (False, True), "who has begun has one"
     assert site.write(lambda found: settle(found, second, Answer("ready"), site.queue))
     assert may_start(first)
+
+
+# --- what is lost meanwhile ------------------------------------------------------------------------------------------
+
+
+async def test_a_session_comes_back_although_the_login_has_lapsed(site: Site, sees_to: Starter) -> None:
+    old = await started(site, sees_to, "bob")
+    site.hub.lapsed.add("bob")
+    ticket = site.ask("bob", "slice", replaces=old).ticket
+    sees_to.see_to(ticket)
+    await until(lambda: site.ticket(ticket.id).state == "ended")
+    assert site.hub.server("bob").options["accelerator"] == "card"
+    assert site.held() == {"bob/": ("begun", "card")}
+    assert [one["accelerator"] for _, _, one in site.hub.starts] == ["card", "card"]
+
+
+async def test_a_session_comes_back_on_an_account_that_was_lost_meanwhile(site: Site, sees_to: Starter) -> None:
+    site.groups["bob"] = frozenset({"cms"})
+    site.limit("group:cms", "hours:week", 100)
+    old = await started(site, sees_to, "bob")
+    ticket = site.ask("bob", "slice", replaces=old).ticket
+    assert ticket.account == "group:cms"
+    site.groups["bob"] = frozenset()
+    sees_to.see_to(ticket)
+    await until(lambda: site.ticket(ticket.id).state == "ended")
+    assert site.held() == {"bob/": ("begun", "card")}
+    assert site.hub.server("bob").state == "ready"
+
+
+async def test_a_session_goes_on_if_what_it_was_to_have_is_given_to_others(site: Site, sees_to: Starter) -> None:
+    old = await started(site, sees_to, "bob")
+    ticket = site.ask("bob", "slice", replaces=old).ticket
+    expired = update(held_table).where(held_table.c.id == ticket.spawn_id).values(expires_at=Now() - 1.0)
+    site.write(lambda found: found.execute(expired))
+    publish(site.database, site.epoch, snapshot())
+    site.ask("ann", "slice", 2)
+    sees_to.see_to(ticket)
+    await until(lambda: not sees_to.seen_to)
+    now = site.ticket(ticket.id)
+    assert (now.state, now.accelerator, now.replaces) == ("waiting", "slice", old)
+    assert "you have your place" in now.said
+    assert site.hub.stops == []
+    assert site.held()["bob/"] == ("begun", "card")
+    known = site.read(lambda found: sessions.of(found, old))
+    assert known is not None
+    assert known.stop_at is None
+
+
+async def test_two_who_see_to_a_switch_stop_nothing_that_the_other_has_started(
+    site: Site, sees_to: Starter, hub: HubDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a database that was away for half a minute: both go on with what they had begun."""
+    slower, answered = HubServers(hub.api_url, TOKEN, slow_start_s=1), asyncio.Event()
+    asked: list[str] = []
+
+    async def stop(user: str, server: str) -> Answer:
+        asked.append(user)
+        await answered.wait()
+        return Answer("pending")  # as the hub answers while another's stop is being done
+
+    monkeypatch.setattr(slower, "stop", stop)
+    old = await started(site, sees_to, "bob")
+    go = slow_stop(site)
+    site.hub.instant = False
+    ticket = site.ask("bob", "slice", replaces=old).ticket
+    other = site.starter(slower)
+    for one in (sees_to, other):
+        one.see_to(ticket)
+    await until(lambda: len(site.hub.stops) == 1 and asked == ["bob"])
+    go.set()
+    await until(lambda: site.hub.server("bob").state == "spawn")
+    answered.set()
+    await asyncio.sleep(0.2)  # in which it would ask again
+    assert asked == ["bob"]
+    site.hub.finish("bob")
+    await until(lambda: not other.seen_to and not sees_to.seen_to)
+    assert site.ticket(ticket.id).ended_as == "started"
+    assert [one["accelerator"] for _, _, one in site.hub.starts] == ["card", "slice"]
+    assert site.held() == {"bob/": ("begun", "slice")}
+    await other.close()
+    await slower.close()
+
+
+async def test_a_session_that_comes_back_can_be_cancelled_at_the_hub(
+    site: Site, sees_to: Starter, servers: HubServers
+) -> None:
+    old = await started(site, sees_to, "bob")
+    go = slow_stop(site)
+    ticket = site.ask("bob", "slice", replaces=old).ticket
+    sees_to.see_to(ticket)
+    await until(lambda: site.hub.server("bob").state == "stop")
+    stay(site, ticket)
+    site.hub.instant = False
+    go.set()
+    await until(lambda: site.begun.get(("bob", ""), old) != old)
+    assert (await servers.stop("bob", "")).word == "stopped"
+    await until(lambda: not sees_to.seen_to)
+    assert site.ticket(ticket.id).ended_as == "left"
+    assert site.held() == {}
+
+
+async def test_another_accelerator_of_a_switch_that_waits_is_no_new_start(site: Site, sees_to: Starter) -> None:
+    old = await started(site, sees_to, "bob")
+    site.ask("ann", "slice", 2)
+    assert site.ask("bob", "slice", replaces=old).ticket.state == "waiting"
+    assert isinstance(site.ask("bob", "none", replaces=old), Starts)
+    assert site.read(lambda found: notices.of_user(found, "bob")) == ()
+
+
+async def test_who_starts_the_session_anew_is_told_that_the_switch_is_given_up(site: Site, sees_to: Starter) -> None:
+    old = await started(site, sees_to, "bob")
+    site.ask("ann", "slice", 2)
+    ticket = site.ask("bob", "slice", replaces=old).ticket
+    assert ticket.state == "waiting"
+    site.end("bob")
+    assert isinstance(site.ask("bob", "card"), Starts)
+    assert site.ticket(ticket.id).ended_as == "left"
+    [told] = site.read(lambda found: notices.of_user(found, "bob"))
+    assert "its place in line for a switch is given up" in told.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ CARD = {"accelerator": "card"}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with Site(settings={"servers": {"named_limit": 1}}, catalogue=CATALOGUE).running() as running:
+    with Site(settings={"servers": {"named_limit": 1, "slow_start_s": 1}}, catalogue=CATALOGUE).running() as running:
         for name in PEOPLE:
             running.login(name).close()
         wait_for(lambda: counted(running), "the cards to be counted")
@@ -113,6 +114,23 @@ def test_at_the_hubs_own_door_one_gets_a_place_and_is_started_too(site: Site, pe
     assert again.headers["Armillary-Ticket"] == refused.headers["Armillary-Ticket"]
     site.api("DELETE", f"/users/{second.name}/server")
     wait_for(third.ready, "the third's server to start by itself", 120)
+
+
+@pytest.mark.parametrize("begun", ["just now", "a while ago"])
+def test_a_start_that_is_cancelled_at_the_hub_is_not_begun_again(
+    site: Site, people: list[Somebody], begun: str
+) -> None:
+    """As by *Cancel the start* on the hub's page: by its API, which knows nothing of the queue."""
+    somebody = people[0]
+    ticket_id = somebody.ask()["ticket"]["id"]
+    wait_for(lambda: site.server(somebody.name).get("pending") == "spawn", "the start to begin")
+    if begun == "a while ago":
+        time.sleep(1.2)  # the hub has answered that it takes longer
+    assert site.api("DELETE", f"/users/{somebody.name}/server").status_code in (202, 204)
+    wait_for(lambda: somebody.ticket(ticket_id)["state"] == "ended", "its ticket to end")
+    assert somebody.ticket(ticket_id)["ended_as"] == "left", site.logs()
+    time.sleep(3)
+    assert site.server(somebody.name) == {}
 
 
 def _answers(somebody: Somebody) -> bool:

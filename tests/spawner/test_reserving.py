@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from profiles.access import Person
+from spawner import reserving
 from spawner.capacity.availability import Availability
-from spawner.protocols import CapacityDesk
+from spawner.protocols import CapacityDesk, QueueDesk
 from spawner.refusal import Refusal
 from spawner.request import Request
 from spawner.reservation import Reservation
@@ -51,6 +52,15 @@ def at(desk: Desk | None) -> Any:
     made: Any = Idle(catalogue=catalogue(), user=user, desk=desk)
     made.spawn_id = made.new_spawn_id()
     return made
+
+
+async def stopped_while_decided(made: Any) -> None:
+    """A start is stopped that the desk has not decided about yet."""
+    start = asyncio.create_task(made.reserve(ASKED, expires_in_s=60))
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
 
 
 def test_the_double_is_a_desk() -> None:
@@ -130,13 +140,121 @@ async def test_a_start_that_is_stopped_while_it_is_decided_about_holds_nothing_a
 
     desk.reserve = late  # type: ignore[method-assign]
     made = at(desk)
-    start = asyncio.create_task(made.reserve(ASKED, expires_in_s=60))
-    await asyncio.sleep(0)
-    start.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await start
+    await stopped_while_decided(made)
     decided.set()
     for _ in range(10):
         await asyncio.sleep(0)
     assert desk.held == {}
     assert made.reservation is None
+
+
+class Waited(Desk):
+    """A desk at which starts were waited for."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        super().__init__(away=away)
+        self.cut: list[str] = []
+
+    async def unwanted(self, spawn_id: str) -> None:
+        if self.away:
+            raise OSError("the database does not answer")
+        self.cut.append(spawn_id)
+
+
+def stopped_by_somebody(made: Any) -> None:
+    """As JupyterHub's `stop_single_user`."""
+    made._stop_future = asyncio.get_running_loop().create_future()
+
+
+async def test_who_waited_for_a_start_hears_that_it_was_stopped() -> None:
+    desk = Waited()
+    assert isinstance(desk, QueueDesk)
+    made = at(desk)
+    stopped_by_somebody(made)
+    said: list[str] = []
+    made.post_stop_hook = lambda spawner: said.append("the site's own hook")
+    await made.run_post_stop_hook()
+    assert desk.cut == [made.spawn_id]
+    assert said == ["the site's own hook"]
+
+
+@pytest.mark.parametrize("over", ["is cleaned up in it", "failed", "never begun: the hub is a new one"])
+async def test_what_fails_or_was_broken_off_is_not_stopped_at_anybodys_wish(over: str) -> None:
+    desk = Waited()
+    made = at(desk)
+    if "never" not in over:
+        made._spawn_future = asyncio.get_running_loop().create_future()
+    if over == "failed":
+        made._spawn_future.set_exception(RuntimeError("it timed out"))
+        made._spawn_future.exception()
+    made._stop_future = None
+    await made.run_post_stop_hook()
+    assert desk.cut == []
+
+
+async def test_a_stop_succeeds_although_the_desk_cannot_be_told() -> None:
+    for desk in (Waited(away=True), Desk(), None):
+        made = at(desk)
+        stopped_by_somebody(made)
+        await made.run_post_stop_hook()
+
+
+async def test_a_start_that_is_stopped_while_it_is_decided_about_is_unwanted_by_the_name_that_it_gets() -> None:
+    decided = asyncio.Event()
+
+    class Slow(Waited):
+        async def reserve(self, wanted: Reservation, **more: Any) -> Reservation:
+            await decided.wait()
+            held = replace(wanted, id="of-the-queue")
+            self.held[held.id] = held
+            return held
+
+    desk = Slow()
+    made = at(desk)
+    await stopped_while_decided(made)
+    stopped_by_somebody(made)
+    stop = asyncio.ensure_future(made.run_post_stop_hook())
+    await asyncio.sleep(0)
+    decided.set()
+    await stop
+    assert set(desk.cut) == {made.spawn_id, "of-the-queue"}
+    assert desk.held == {}
+
+
+async def test_a_start_that_was_cancelled_is_not_ready_in_the_second_before_its_stop() -> None:
+    made = at(None)
+    made._server = SimpleNamespace(wait_up=None)
+    assert made.ready
+    made._start_pending = True  # and nothing else is pending, once the start's future was cancelled
+    assert not made.ready
+    made._stop_future = None  # a stop was tried, and the proxy was away: without this nobody could try again
+    assert made.ready
+    made.desk = Waited()
+    await made.reserve(ASKED, expires_in_s=60)  # the next start
+    assert not made.ready
+
+
+async def test_a_stop_does_not_wait_for_a_desk_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Waited):
+        async def unwanted(self, spawn_id: str) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(reserving, "_SAID_WITHIN_S", 0.05)
+    made = at(Silent())
+    stopped_by_somebody(made)
+    async with asyncio.timeout(5):
+        await made.run_post_stop_hook()
+
+
+async def test_a_stop_goes_on_although_the_decision_about_the_start_fails() -> None:
+    class Broken(Waited):
+        async def reserve(self, wanted: Reservation, **more: Any) -> Reservation:
+            await asyncio.sleep(0)
+            raise ValueError("a fault of ours")
+
+    desk = Broken()
+    made = at(desk)
+    await stopped_while_decided(made)
+    stopped_by_somebody(made)
+    await made.run_post_stop_hook()
+    assert desk.cut == [made.spawn_id]
