@@ -1,16 +1,20 @@
-"""How Python's threads share the interpreter and the memory of our processes."""
+"""How Python's threads share the interpreter and the memory of our processes, and how much of it is looked through for
+garbage at once."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import sys
+from collections.abc import Mapping
 
-__all__ = ["few_arenas", "hand_over_soon"]
+__all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
 
 _SWITCH_S = 0.0005
 _M_ARENA_MAX = -8  # malloc.h of the GNU C library
 _ARENAS = 2
+_GROWN = 1.5
 
 
 def hand_over_soon() -> None:
@@ -31,3 +35,36 @@ def few_arenas() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def look_through_what_is_new() -> None:
+    """Let Python's garbage collector leave alone what it has looked through, until there is half as much again.
+
+    By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s,
+    every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is left
+    alone waits until all is looked through again: never more than half of what is in use.
+    """
+    _Spared().spare()
+
+
+class _Spared:
+    """What the collector leaves alone (`gc.freeze`)."""
+
+    def __init__(self) -> None:
+        self._most = 0.0
+
+    def spare(self) -> None:
+        gc.freeze()
+        self._most = _GROWN * gc.get_freeze_count()
+        gc.callbacks.append(self._looked)
+
+    def _looked(self, phase: str, said: Mapping[str, int]) -> None:
+        if phase != "stop" or said["generation"] != 2:
+            return
+        whole = gc.get_freeze_count() == 0
+        gc.freeze()
+        number = gc.get_freeze_count()
+        if whole:
+            self._most = _GROWN * number
+        elif number > self._most:
+            gc.unfreeze()

@@ -37,6 +37,7 @@ from hub.web.measures import CONTENT_TYPE, Measures
 from hub.web.metrics_token import carries
 from hub.web.pages.site import add_pages
 from hub.web.place import Place
+from hub.web.places import Places
 from hub.web.problems import FieldProblem, ProblemDetails, answers, of_fields, register
 from hub.web.queue import Queue
 from hub.web.queue_events import QueueLive
@@ -138,6 +139,7 @@ def create_app(parts: ServiceParts) -> FastAPI:
     measures = Measures()
     measures.watch(live, parts.hub, parts.controller, parts.homes)
     queue = _queue(parts)
+    places = Places(queue) if queue is not None else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -169,16 +171,17 @@ def create_app(parts: ServiceParts) -> FastAPI:
     app.include_router(usage_router(door, parts.database, parts.quotas))
     _capacity(app, _Counts(parts, live, read), door, live)
     links = LinksSaid(usage=f"{place.prefix}/usage", queue=f"{place.prefix}/queue")
-    teller = Teller(parts.catalogue, parts.engine, parts.idle, parts.quotas, links, in_line(queue))
+    teller = Teller(parts.catalogue, parts.engine, parts.idle, parts.quotas, links, in_line(queue, places))
     app.include_router(sessions.router(door, parts.database, parts.catalogue, parts.engine, parts.idle, teller))
     app.include_router(notices.router(door, parts.database))
     app.include_router(quotas.router(door, parts.database, parts.catalogue, parts.engine, parts.quotas))
     app.include_router(audit.router(door, parts.database))
     app.include_router(refusals.router(door, parts.database, parts.quotas))
-    if queue is not None:
+    if queue is not None and places is not None:
         app.include_router(requests.router(door, queue, parts.named_limit))
         app.include_router(switching.router(door, queue))
-        app.include_router(tickets.router(door, queue, QueueLive(queue, parts.live_limit, lambda: live.closing)))
+        watched = QueueLive(queue, places, parts.live_limit, lambda: live.closing)
+        app.include_router(tickets.router(door, queue, places, watched))
     _operations(app, parts, door, live, where, measures)
     _pages(app, place)
     add_pages(

@@ -1,7 +1,7 @@
 """One's own place in the queue, as it changes: server-sent events.
 
 However many look, the queue is read once a second, and only while somebody looks; where everybody stands is worked out
-once for all of them, only when something has changed or some seconds have passed, and not all the time.
+once for all of them, only when something has changed or some seconds have passed, and not all the time (see places.py).
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from sqlalchemy import Connection
 
 from hub.admission import tickets
-from hub.admission.decide import Queued
-from hub.admission.tickets import Ticket
+from hub.admission.memory import Known
 from hub.web.door import Door, Visitor
 from hub.web.live import PER_PERSON
+from hub.web.places import Picture, Places
 from hub.web.problems import Problem
 from hub.web.queue import Queue, TicketModel
 
@@ -34,10 +35,6 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _AGAIN_S = 5.0
 """How often it is worked out anew although no ticket has changed: sessions end, and time passes."""
-
-_REST = 4.0
-"""After working it out there is a rest of so many times as long as that took: with thousands who wait it takes part of
-a second, and whoever decides about requests needs the processor, too."""
 
 _BEAT_S = 5.0
 _LOGIN_S = 30.0
@@ -54,18 +51,15 @@ class QueueLive:
         Whether the service ends.
     """
 
-    def __init__(self, queue: Queue, limit: int, closing: Callable[[], bool]) -> None:
+    def __init__(self, queue: Queue, places: Places, limit: int, closing: Callable[[], bool]) -> None:
         self._queue = queue
+        self._places = places
         self._limit = limit
         self._closing = closing
         self._watched: dict[str, int] = {}
         self._people: Counter[tuple[str, str]] = Counter()
         self._reader: asyncio.Task[None] | None = None
-        self._signature: object = None
-        self._worked_at = 0.0
-        self._took_s = 0.0
-        self._places: dict[str, Queued] = {}
-        self._now = 0.0
+        self._picture: Picture | None = None
         self.told: dict[str, TicketModel] = {}
         """The newest document of every ticket that is watched."""
         self.news = asyncio.Condition()
@@ -104,7 +98,9 @@ class QueueLive:
         while self._watched and not self.closing:
             try:
                 ids = list(self._watched)
-                found = await self._queue.read(lambda connection, ids=ids: self._look(connection, ids))  # type: ignore[misc]
+                known = await self._queue.read(lambda connection: self._queue.desk.store.look(connection).known)
+                picture = await self._told_of(known)
+                found = await self._queue.read(partial(self._documents, ids=ids, known=known, picture=picture))
             except Problem:  # the database is away: what was told is still the best that is known
                 pass
             except Exception:  # noqa: BLE001  # whatever it is, the pages must hear of the next change
@@ -116,20 +112,21 @@ class QueueLive:
                 self.news.notify_all()
             await asyncio.sleep(_LOOK_S)
 
-    def _look(self, connection: Connection, ids: list[str]) -> dict[str, TicketModel]:
-        known: dict[str, Ticket] = {ticket.id: ticket for ticket in tickets.open_ones(connection)}
-        signature = frozenset((one.id, one.changed_at, one.state) for one in known.values())
-        now = time.monotonic()
-        due = signature != self._signature or now - self._worked_at >= _AGAIN_S
-        if due and now - self._worked_at >= (1 + _REST) * self._took_s:
-            standing = self._queue.desk.store.standing(connection)
-            self._places, self._now = self._queue.desk.store.queue(standing), standing.now
-            self._signature, self._worked_at, self._took_s = signature, now, time.monotonic() - now
+    async def _told_of(self, known: Known) -> Picture:
+        """Return where everybody stands, worked out anew where it may be another by now."""
+        told = self._picture
+        if told is None or told.known is not known or time.monotonic() - told.began >= _AGAIN_S:
+            told = self._picture = await self._places.picture()
+        return told
+
+    def _documents(
+        self, connection: Connection, *, ids: list[str], known: Known, picture: Picture
+    ) -> dict[str, TicketModel]:
         found = {}
-        for ticket_id in ids:
-            ticket = known.get(ticket_id) or tickets.find(connection, ticket_id)
+        for id in ids:
+            ticket = known.waiting.get(id) or known.starting.get(id) or tickets.find(connection, id)
             if ticket is not None:
-                found[ticket_id] = self._queue.model(ticket, self._places.get(ticket_id), self._now)
+                found[id] = self._queue.model(ticket, picture.places.get(id), picture.now)
         return found
 
 

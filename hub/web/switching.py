@@ -23,6 +23,7 @@ from hub.admission.outcome import comes_back
 from hub.admission.tickets import Ticket
 from hub.web.door import Door
 from hub.web.leaving import leave
+from hub.web.places import Places
 from hub.web.problems import Problem, RefusedRequest, answers
 from hub.web.queue import Queue, why_of
 from hub.web.requests import CODES
@@ -164,16 +165,17 @@ def router(door: Door, queue: Queue) -> APIRouter:
     return made
 
 
-def in_line(queue: Queue | None) -> Callable[[Connection, Ticket], InLine | None]:
+def in_line(queue: Queue | None, places: Places | None) -> Callable[[Connection, Ticket], InLine | None]:
     """Return what tells where a ticket stands; without a queue nobody can."""
 
     def told(connection: Connection, ticket: Ticket) -> InLine | None:
         if queue is not None and ticket.state == "starting" and ticket.replaces is not None:
             stops_at = ticket.changed_at + queue.desk.store.rules.queue.switch_grace_s
             return InLine(0, 0, why_of(ticket), stops_at)
-        if queue is None or ticket.state != "waiting":
+        if queue is None or places is None or ticket.state != "waiting":
             return None
-        found = queue.desk.store.place(connection, ticket)
+        picture = places.at_rest(ticket)
+        found = queue.desk.store.place(connection, ticket) if picture is None else picture.places.get(ticket.id)
         if found is None:
             return None
         estimate = found.estimate.text(queue.now(connection))

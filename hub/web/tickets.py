@@ -4,7 +4,6 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 `from __future__ import annotations` here.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from hub.admission.doors import Waits, change
 from hub.admission.tickets import Ticket
 from hub.web.door import Door, Visitor
 from hub.web.leaving import leave as leave_ticket
+from hub.web.places import Places
 from hub.web.problems import Problem, answers
 from hub.web.queue import Queue, TicketModel
 from hub.web.queue_events import QueueLive, TicketStream
@@ -47,26 +47,26 @@ class _Move(BaseModel):
     )
 
 
-def router(door: Door, queue: Queue, live: QueueLive) -> APIRouter:
+def router(door: Door, queue: Queue, places: Places, live: QueueLive) -> APIRouter:
     """Return the paths."""
     found = APIRouter(tags=["queue"])
-    _own(found, Depends(door), queue)
-    _live(found, door, queue, live)
-    _for_administrators(found, Depends(door), queue)
+    _own(found, Depends(door), queue, places)
+    _live(found, door, queue, places, live)
+    _for_administrators(found, Depends(door), queue, places)
     return found
 
 
-def _own(found: APIRouter, visitor: Any, queue: Queue) -> None:
+def _own(found: APIRouter, visitor: Any, queue: Queue, places: Places) -> None:
     @found.get("/api/tickets", responses=answers(*CODES), summary="Your places in the queue", operation_id="tickets")
     async def mine(who: Annotated[Visitor, visitor]) -> Tickets:
         """Also says how many wait in all."""
-        return await _listed(queue, lambda ticket: ticket.user == who.identity.person.name)
+        return await _listed(queue, places, who.identity.person.name)
 
     @found.get("/api/tickets/{ticket_id}", responses=answers(*_CODES), summary="One place", operation_id="ticket")
     async def one(who: Annotated[Visitor, visitor], ticket_id: TicketId) -> TicketModel:
         """Also after its end, for some weeks."""
         await queue.own(who, ticket_id)
-        return await _shown(queue, ticket_id)
+        return await _shown(queue, places, ticket_id)
 
     @found.put(
         "/api/tickets/{ticket_id}",
@@ -112,6 +112,7 @@ def _own(found: APIRouter, visitor: Any, queue: Queue) -> None:
         said = "You left the queue." if own else f"{who.identity.name} cancelled it."
         actor = "" if own else f"user:{who.identity.name}"
         await leave_ticket(queue, ticket_id, "left" if own else "cancelled", said, actor)
+        places.changed()
         return Response(status_code=204)
 
 
@@ -125,7 +126,7 @@ async def _check_switch(queue: Queue, ticket: Ticket, wanted: Reservation) -> No
         check_switch(held, wanted.accelerator or "", wanted.count, await queue.desk.availability())
 
 
-def _live(found: APIRouter, door: Door, queue: Queue, live: QueueLive) -> None:
+def _live(found: APIRouter, door: Door, queue: Queue, places: Places, live: QueueLive) -> None:
     visitor = Depends(door)
 
     @found.get(
@@ -146,15 +147,14 @@ def _live(found: APIRouter, door: Door, queue: Queue, live: QueueLive) -> None:
     async def events(who: Annotated[Visitor, visitor], ticket_id: TicketId) -> Response:
         """Ask again when it ends before the ticket has."""
         await queue.own(who, ticket_id)
-        return TicketStream(live, door, who, ticket_id, await _shown(queue, ticket_id))
+        return TicketStream(live, door, who, ticket_id, await _shown(queue, places, ticket_id))
 
 
-def _for_administrators(found: APIRouter, visitor: Any, queue: Queue) -> None:
+def _for_administrators(found: APIRouter, visitor: Any, queue: Queue, places: Places) -> None:
     @found.get("/api/queue", responses=answers(*CODES), summary="The queue", operation_id="queue")
     async def everybody(who: Annotated[Visitor, visitor]) -> Tickets:
         """Everybody's places for administrators; for others their own."""
-        admin, name = who.identity.admin, who.identity.person.name
-        return await _listed(queue, lambda ticket: admin or ticket.user == name)
+        return await _listed(queue, places, None if who.identity.admin else who.identity.person.name)
 
     @found.post(
         "/api/queue/{ticket_id}/move",
@@ -165,7 +165,7 @@ def _for_administrators(found: APIRouter, visitor: Any, queue: Queue) -> None:
     async def move(who: Annotated[Visitor, visitor], ticket_id: TicketId, body: _Move) -> TicketModel:
         """For administrators; audited. Fair share between accounts still counts within a priority."""
         actor = await _administrator(queue, who, ticket_id)
-        return await _moved(queue, ticket_id, lambda found: changes.move(found, ticket_id, body.before, actor))
+        return await _moved(queue, places, ticket_id, lambda found: changes.move(found, ticket_id, body.before, actor))
 
     @found.post(
         "/api/queue/{ticket_id}/expedite",
@@ -176,7 +176,7 @@ def _for_administrators(found: APIRouter, visitor: Any, queue: Queue) -> None:
     async def expedite(who: Annotated[Visitor, visitor], ticket_id: TicketId) -> TicketModel:
         """For administrators; audited."""
         actor = await _administrator(queue, who, ticket_id)
-        return await _moved(queue, ticket_id, lambda found: changes.expedite(found, ticket_id, actor))
+        return await _moved(queue, places, ticket_id, lambda found: changes.expedite(found, ticket_id, actor))
 
 
 async def _administrator(queue: Queue, who: Visitor, ticket_id: str) -> str:
@@ -186,39 +186,41 @@ async def _administrator(queue: Queue, who: Visitor, ticket_id: str) -> str:
     return f"{who.identity.kind}:{who.identity.name}"
 
 
-async def _moved(queue: Queue, ticket_id: str, work: Callable[[Connection], Ticket | None]) -> TicketModel:
+async def _moved(
+    queue: Queue, places: Places, ticket_id: str, work: Callable[[Connection], Ticket | None]
+) -> TicketModel:
     if await queue.write(work) is None:
         raise _not_waiting()
-    return await _shown(queue, ticket_id)
+    places.changed()
+    return await _shown(queue, places, ticket_id)
 
 
-async def _shown(queue: Queue, ticket_id: str) -> TicketModel:
-    def work(connection: Connection) -> TicketModel | None:
-        ticket = tickets.find(connection, ticket_id)
-        if ticket is None:
-            return None
-        found = queue.desk.store.place(connection, ticket) if ticket.state == "waiting" else None
-        return queue.model(ticket, found, queue.now(connection))
-
-    shown = await queue.read(work)
-    if shown is None:
+async def _shown(queue: Queue, places: Places, ticket_id: str) -> TicketModel:
+    ticket = await queue.read(lambda connection: tickets.find(connection, ticket_id))
+    if ticket is not None and ticket.state == "waiting":
+        picture = await places.picture([ticket])
+        waits = picture.known.waiting.get(ticket_id)
+        if waits is not None:
+            return queue.model(waits, picture.places.get(ticket_id), picture.now)
+        ticket = await queue.read(lambda connection: tickets.find(connection, ticket_id))
+    if ticket is None:
         raise Problem("no-such-ticket", "You have no such place in the queue; it may have ended long ago.")
-    return shown
+    return queue.model(ticket, None)
 
 
-async def _listed(queue: Queue, wanted: Callable[[Ticket], bool]) -> Tickets:
-    def work(connection: Connection) -> Tickets:
-        standing = queue.desk.store.standing(connection)
-        places = queue.desk.store.queue(standing)
-        known = {ticket.id: ticket for ticket in tickets.open_ones(connection)}
-        starting = [ticket for ticket in known.values() if ticket.state == "starting"]
-        ordered = [*starting, *(known[ticket_id] for ticket_id in places if ticket_id in known)]
-        return Tickets(
-            tickets=[queue.model(one, places.get(one.id), standing.now) for one in ordered if wanted(one)],
-            waiting=dict(Counter(known[one].accelerator or "none" for one in places if one in known)),
-        )
-
-    return await queue.read(work)
+async def _listed(queue: Queue, places: Places, user: str | None) -> Tickets:
+    """Return this person's places, or with None everybody's."""
+    mine: tuple[Ticket, ...] = ()
+    if user is not None:
+        mine = await queue.read(lambda connection: tickets.of_user(connection, user))
+    picture = await places.picture(mine)
+    wanted = picture.tickets if user is None else {one.id for one in mine}
+    return Tickets(
+        tickets=[
+            queue.model(one, picture.places.get(id), picture.now) for id, one in picture.tickets.items() if id in wanted
+        ],
+        waiting=dict(picture.waiting),
+    )
 
 
 def _not_waiting() -> Problem:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from tests.bench import capacity_report, hubs
+from tests.bench import capacity_report, hubs, loop_watch
 from tests.bench.client import Browser
 from tests.bench.crowd import Crowd, populated
 from tests.bench.processes import Usage, measured
@@ -161,7 +160,7 @@ async def _measured(
     if len(crowd.failures) > crowd.changes / 100:
         raise RuntimeError(f"{len(crowd.failures)} changes failed, one of them: {crowd.failures[-1]}")
     await asyncio.sleep(1.5)  # the loops' records are written each second
-    loops = {name: json.loads(hub.loop_record.read_text()) for name, hub in running.items()}
+    loops = {name: loop_watch.read(hub.loop_record) for name, hub in running.items()}
     totals = {key: counted["total"] for key, counted in counts["accelerators"].items()}
     return Run(size, tuple(views), loops, usage.result(), rate, os.getloadavg()[0], totals)
 

@@ -7,6 +7,7 @@ every two milliseconds while one runs for longer than that, so a long one is kno
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["install"]
+__all__ = ["install", "read"]
 
 _LOOK_S = 0.002
 _SWITCH_S = 0.0005
@@ -40,6 +41,7 @@ class _Watch:
         self.looks: dict[int, Counter[str]] = {}
         self.long: list[dict[str, Any]] = []
         self.lags: list[float] = []
+        self.written = (0, 0)
         self.shares: Counter[str] = Counter()
         """How often the loop was seen at what; see `_kind`."""
         self.looked = 0
@@ -100,13 +102,31 @@ class _Watch:
                 self.looks[serial] = self.looks.get(serial, Counter()) + Counter([_where(frame)])
 
     def write(self) -> None:
-        draft = self.file.with_suffix(".draft")
-        lags = [round(lag * 1000, 2) for lag in list(self.lags)]
+        """Add what is new: the whole of it would soon keep the interpreter, and so the loop, for longer than all else."""
+        before, long, lags = self.written, list(self.long), list(self.lags)
+        self.written = (len(long), len(lags))
+        new = {"long": long[before[0] :], "lags_ms": [round(lag * 1000, 2) for lag in lags[before[1] :]]}
+        with _lines(self.file).open("a") as lines:
+            lines.write(json.dumps(new) + "\n")
         seconds = time.perf_counter() - self.began
         shares = {kind: seconds * number / max(1, self.looked) for kind, number in list(self.shares.items())}
-        found = {"callbacks": self.callbacks, "long": list(self.long), "lags_ms": lags, "shares_s": shares}
-        draft.write_text(json.dumps(found))
+        draft = self.file.with_suffix(".draft")
+        draft.write_text(json.dumps({"callbacks": self.callbacks, "shares_s": shares}))
         draft.replace(self.file)
+
+
+def _lines(file: Path) -> Path:
+    return file.with_suffix(".lines")
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return the record: `callbacks`, `long`, `lags_ms` and `shares_s`."""
+    found: dict[str, Any] = {**json.loads(file.read_text()), "long": [], "lags_ms": []}
+    for line in _lines(file).read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # being written
+            for name, new in json.loads(line).items():
+                found[name] += new
+    return found
 
 
 def _where(frame: FrameType | None) -> str:
@@ -136,7 +156,7 @@ def _kind(frame: FrameType | None) -> str:
 
 
 def install(file: Path) -> None:
-    """Watch the loop of this thread from its first callback on; the record is written to `file` each second."""
+    """Watch the loop of this thread from its first callback on; the record is written to `file` each second; see `read`."""
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
     watch = _Watch(file)
     asyncio.events.Handle._run = watch.timed(asyncio.events.Handle._run)  # type: ignore[method-assign]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import resource
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.bench import hubs, storm_report
+from tests.bench import hubs, loop_watch, storm_report
 from tests.bench.crowd import populated
 from tests.bench.report import conditions
 from tests.bench.storm_config import BARE
@@ -115,7 +114,7 @@ def _memory_mb(pid: int) -> float:
 
 
 def _shares(hub: hubs.Hub) -> tuple[dict[str, float], list[float]]:
-    found = json.loads(hub.loop_record.read_text())
+    found = loop_watch.read(hub.loop_record)
     return found["shares_s"], found["lags_ms"]
 
 

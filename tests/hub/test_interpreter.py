@@ -41,3 +41,49 @@ def arenas(first: str) -> int:
 def test_threads_keep_their_memory_in_the_same_places() -> None:
     assert arenas("few_arenas()") <= 2
     assert arenas("") > 2, "else there is nothing to be shared"
+
+
+COLLECTED = """
+import gc, weakref
+from hub.interpreter import look_through_what_is_new
+
+class Thing:
+    pass
+
+def cycle():
+    one = Thing()
+    one.itself = one
+    return one
+
+look_through_what_is_new()
+first = gc.get_freeze_count()
+early, late = cycle(), cycle()
+gc.collect()
+assert gc.get_freeze_count() >= first + 2, "what was looked through is left alone"
+gone = weakref.ref(early)
+del early
+gc.collect()
+assert gone() is not None, "it is looked through no more"
+new = cycle()
+fresh = weakref.ref(new)
+del new
+gc.collect()
+assert fresh() is None, "what is new is"
+more = [Thing() for _ in range(first)]
+gc.collect()
+assert gc.get_freeze_count() == 0, "there is half as much again: all is looked through the next time"
+gc.collect()
+assert gone() is None
+whole = gc.get_freeze_count()
+assert whole > 1.9 * first
+gc.collect()
+assert gc.get_freeze_count() >= whole, "and is left alone again"
+assert late.itself is late
+print("held")
+"""
+
+
+def test_what_was_looked_through_for_garbage_is_left_alone_until_there_is_half_as_much_again() -> None:
+    command = [sys.executable, "-c", COLLECTED]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert found.stdout == "held\n", found.stderr

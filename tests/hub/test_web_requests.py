@@ -21,6 +21,7 @@ from hub.web.door import Visitor
 from hub.web.hub_access import HubAccess, Identity
 from hub.web.live import PER_PERSON
 from hub.web.place import Place
+from hub.web.places import Places
 from hub.web.problems import Problem
 from hub.web.queue import Queue
 from hub.web.queue_events import QueueLive
@@ -240,7 +241,8 @@ class Held(Queue):
 
 def live_pages(site: Site, kind: type[Queue] = Queue) -> QueueLive:
     nobody: Any = None  # nothing is started or stopped by looking
-    return QueueLive(kind(site.desk, site.database, nobody, nobody, Place("/", "http://test")), 100, lambda: False)
+    queue = kind(site.desk, site.database, nobody, nobody, Place("/", "http://test"))
+    return QueueLive(queue, Places(queue), 100, lambda: False)
 
 
 def visitor(name: str) -> Visitor:

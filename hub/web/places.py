@@ -1,0 +1,142 @@
+"""Where everybody in the queue stands, worked out once for all who want to know.
+
+With thousands who wait that takes a good part of a second, and each of them has a page that asks: for each by itself
+it would be the square of their number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy import Connection
+
+from hub.admission.decide import Queued
+from hub.admission.memory import Known
+from hub.admission.tickets import Ticket
+from hub.web.queue import Queue
+from profiles.model import NO_ACCELERATOR
+
+__all__ = ["Picture", "Places"]
+
+_REST = 4.0
+"""After working it out there is a rest of so many times as long as that took: whoever decides about requests needs the
+processor, too. What was found is told meanwhile."""
+
+_LONG_S = 0.05
+"""What takes less needs no rest, and is worked out for each who asks: nobody is told what was true a moment ago."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The queue at one moment.
+
+    Parameters
+    ----------
+    began, took_s
+        When it was begun to be read, by the process' own clock, and how long that and the working out took.
+    now
+        The same moment by the database's clock.
+    known
+        The tickets of then, and all that is held.
+    places
+        Where those stand that wait, by id, first who comes first.
+    """
+
+    began: float
+    took_s: float
+    now: float
+    known: Known
+    places: Mapping[str, Queued]
+
+    @property
+    def rests_until(self) -> float:
+        """Until when it is told, and none is made anew."""
+        return self.began + (1 + _REST) * self.took_s if self.took_s > _LONG_S else self.began
+
+    @cached_property
+    def tickets(self) -> Mapping[str, Ticket]:
+        """Those that start and then those that wait, first who comes first, by id."""
+        waiting = self.known.waiting
+        return {**self.known.starting, **{id: waiting[id] for id in self.places if id in waiting}}
+
+    @cached_property
+    def waiting(self) -> Mapping[str, int]:
+        """How many wait, by accelerator; `none` is servers without one."""
+        return dict(Counter(one.accelerator or NO_ACCELERATOR for one in self.known.waiting.values()))
+
+    def shows(self, ticket: Ticket) -> bool:
+        """Whether it has this ticket as it is here."""
+        known = self.tickets.get(ticket.id)
+        return known is not None and (known.changed_at, known.state) == (ticket.changed_at, ticket.state)
+
+
+class Places:
+    """For one event loop."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._newest: Picture | None = None
+        self._working: asyncio.Task[Picture] | None = None
+        self._changed = 0.0
+
+    def changed(self) -> None:
+        """Say that somebody has just changed the order: what was read before is not told any more."""
+        self._changed = time.monotonic()
+
+    def at_rest(self, ticket: Ticket) -> Picture | None:
+        """Return the queue as it was before the present rest, if it shows this ticket; it is not worked out."""
+        found = self._newest
+        if found is None or found.began < self._changed or time.monotonic() >= found.rests_until:
+            return None
+        return found if found.shows(ticket) else None
+
+    async def picture(self, known: Iterable[Ticket] = ()) -> Picture:
+        """Return the queue as it is, or as it was before the present rest.
+
+        Parameters
+        ----------
+        known
+            Tickets that the answer must show as they are here, unless they have changed again since.
+
+        Raises
+        ------
+        Problem
+            The database is away.
+        """
+        asked, known = time.monotonic(), tuple(known)
+        while True:
+            found = self._newest
+            told = found is not None and found.began >= self._changed
+            if found is not None and told and (found.began >= asked or _serves(found, asked, known)):
+                return found
+            if self._working is None:
+                self._working = asyncio.create_task(self._work(), name="armillary-places")
+                self._working.add_done_callback(self._done)
+            # Others wait for the same: who goes away must not take it from them.
+            await asyncio.shield(self._working)
+
+    def _done(self, task: asyncio.Task[Picture]) -> None:
+        self._working = None
+        # Whoever waits hears of a failure; where nobody does, the next one who asks tries again.
+        if not task.cancelled() and task.exception() is None:
+            self._newest = task.result()
+
+    async def _work(self) -> Picture:
+        if self._newest is not None:
+            await asyncio.sleep(max(0.0, self._newest.rests_until - time.monotonic()))
+        return await self._queue.read(self._look)
+
+    def _look(self, connection: Connection) -> Picture:
+        began, store = time.monotonic(), self._queue.desk.store
+        sight = store.look(connection)
+        places = store.queue(store.standing(connection, sight))
+        return Picture(began, time.monotonic() - began, sight.now, sight.known, places)
+
+
+def _serves(picture: Picture, asked: float, known: Iterable[Ticket]) -> bool:
+    return asked < picture.rests_until and all(map(picture.shows, known))
