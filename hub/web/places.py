@@ -81,7 +81,7 @@ class Places:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._newest: Picture | None = None
-        self._working: asyncio.Task[Picture] | None = None
+        self._working: asyncio.Task[None] | None = None
         self._changed = 0.0
 
     def changed(self) -> None:
@@ -114,22 +114,16 @@ class Places:
             told = found is not None and found.began >= self._changed
             if found is not None and told and (found.began >= asked or _serves(found, asked, known)):
                 return found
-            if self._working is None:
+            if self._working is None or self._working.done():
                 self._working = asyncio.create_task(self._work(), name="armillary-places")
-                self._working.add_done_callback(self._done)
+                self._working.add_done_callback(_heard)
             # Others wait for the same: who goes away must not take it from them.
             await asyncio.shield(self._working)
 
-    def _done(self, task: asyncio.Task[Picture]) -> None:
-        self._working = None
-        # Whoever waits hears of a failure; where nobody does, the next one who asks tries again.
-        if not task.cancelled() and task.exception() is None:
-            self._newest = task.result()
-
-    async def _work(self) -> Picture:
+    async def _work(self) -> None:
         if self._newest is not None:
             await asyncio.sleep(max(0.0, self._newest.rests_until - time.monotonic()))
-        return await self._queue.read(self._look)
+        self._newest = await self._queue.read(self._look)
 
     def _look(self, connection: Connection) -> Picture:
         began, store = time.monotonic(), self._queue.desk.store
@@ -140,3 +134,9 @@ class Places:
 
 def _serves(picture: Picture, asked: float, known: Iterable[Ticket]) -> bool:
     return asked < picture.rests_until and all(map(picture.shows, known))
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Take note of a failure: of those who wait for it all may have gone away."""
+    if not task.cancelled():
+        task.exception()
