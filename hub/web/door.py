@@ -127,7 +127,7 @@ class Door:
         While the hub does not answer for long they are let stay: what they see is no more than what they saw.
         """
         try:
-            identity = await self._hub.identify(visitor.token, visitor.session)
+            identity = await self._hub.look_again(visitor.token, visitor.session)
         except HubAway:
             return visitor
         if identity is None or not identity.may(scope):

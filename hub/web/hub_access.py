@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,7 +27,15 @@ __all__ = ["Granted", "HubAccess", "HubAway", "Identity", "LoginRefused"]
 
 _log = logging.getLogger(__name__)
 
+_AT_ONCE = 8
+"""Questions to the hub at once. It answers them one after the other, and whoever opens one of its own pages waits for
+all that are there: when a thousand people come within a moment, the others have their turn here."""
+
 _KEPT_S = 30.0
+_LOOKED_ON_S = 300.0
+_LOOKS_PER_S = 10.0
+"""How often the hub is asked, in the mean, about people who only look on; see `HubAccess.look_again`."""
+
 _WRONG_KEPT_S = 5.0
 _AWAY_S = 1.0
 """How long the hub is not asked again after it did not answer."""
@@ -113,6 +122,8 @@ class HubAccess:
         # Apart, so that guessing tokens pushes nobody's login out.
         self._wrong = _Recent(max(1, limit // 10))
         self._asking: dict[str, asyncio.Task[Identity | None]] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._looks = _Allowance(_LOOKS_PER_S, _LOOKS_PER_S * _KEPT_S, clock)
         self._not_before = 0.0
         self.asked = 0
         self.away = False
@@ -139,7 +150,7 @@ class HubAccess:
         HubAway
             The hub does not answer, and did not for too long.
         """
-        key = hashlib.sha256(f"{session}\n{token}".encode("utf-8", "replace")).hexdigest()
+        key = _key(token, session)
         now = self._clock()
         known = self._known.get(key)
         if known is not None and now - known.at < kept_s:
@@ -153,6 +164,14 @@ class HubAccess:
             if known is not None and self._clock() - known.at < self._outage_s:
                 return known.identity
             raise
+
+    async def look_again(self, token: str, session: str = "") -> Identity | None:
+        """As `identify`, for somebody who was let in and whose page is open: asked every half minute; where several
+        hundred pages are open less often, but every five minutes."""
+        known = self._known.get(_key(token, session))
+        age_s = self._clock() - known.at if known is not None else math.inf
+        due = age_s >= _LOOKED_ON_S or (age_s >= _KEPT_S and self._looks.take())
+        return await self.identify(token, session, kept_s=_KEPT_S if due else _LOOKED_ON_S)
 
     async def token_for(self, code: str, verifier: str, redirect_uri: str) -> Granted:
         """Return the token of a login that the hub has just confirmed (RFC 6749, 4.1.3; RFC 7636).
@@ -196,7 +215,10 @@ class HubAccess:
             task.exception()  # seen: nobody may be left who waits for it
 
     async def _ask(self, key: str, token: str) -> Identity | None:
-        status, said = await self._request("GET", "/user", headers={"Authorization": f"token {token}"})
+        async with self._turns:
+            if self._clock() < self._not_before:
+                raise HubAway("the hub did not answer a moment ago")
+            status, said = await self._request("GET", "/user", headers={"Authorization": f"token {token}"})
         identity = _identity(said) if status == 200 else None
         known = _Known(identity, self._clock())
         if identity is None:
@@ -255,6 +277,30 @@ class _Recent:
 
     def forget(self, key: str) -> None:
         self._entries.pop(key, None)
+
+
+class _Allowance:
+    """So many a second in the mean; some more at once where there were fewer before."""
+
+    def __init__(self, per_s: float, most: float, clock: Callable[[], float]) -> None:
+        self._per_s = per_s
+        self._left = self._most = most
+        self._clock = clock
+        self._at = clock()
+
+    def take(self) -> bool:
+        """Take one; False: none is left."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+def _key(token: str, session: str) -> str:
+    return hashlib.sha256(f"{session}\n{token}".encode("utf-8", "replace")).hexdigest()
 
 
 def _identity(said: Mapping[str, Any]) -> Identity | None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from hub.web import hub_access
 from hub.web.hub_access import HubAccess, HubAway, LoginRefused
 from profiles.access import Person
 from tests.hub.web_world import SECRET, FakeHub
@@ -180,3 +181,59 @@ async def test_a_code_becomes_a_token_once(hub: FakeHub, access: HubAccess) -> N
     with pytest.raises(LoginRefused, match="invalid_grant") as caught:
         await access.token_for("c", "verifier", "/services/armillary/oauth_callback")
     assert SECRET not in str(caught.value)
+
+
+async def test_of_many_who_come_at_once_the_hub_is_asked_about_a_few_at_a_time(hub: FakeHub, access: HubAccess) -> None:
+    tokens = [hub.person(f"tok-{number}", f"person{number}") for number in range(40)]
+    hub.released.clear()
+    asked = [asyncio.create_task(access.identify(token)) for token in tokens]
+    async with asyncio.timeout(20):
+        while len(hub.requests) < 8:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert len(hub.requests) == 8
+    hub.released.set()
+    found = await asyncio.gather(*asked)
+    assert [one.name for one in found if one] == [f"person{number}" for number in range(40)]
+
+
+async def test_who_waits_for_a_turn_does_not_wait_for_a_hub_that_is_away(hub: FakeHub, access: HubAccess) -> None:
+    hub.fault = (503, b"{}")
+    found = await asyncio.gather(*(access.identify(f"tok-{n}") for n in range(40)), return_exceptions=True)
+    assert {type(one) for one in found} == {HubAway}
+    assert len(hub.requests) <= 8
+
+
+async def test_about_very_many_who_only_look_on_the_hub_is_asked_less_often(
+    hub: FakeHub, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_access, "_LOOKS_PER_S", 1.0)
+    tokens = [hub.person(f"tok-{number}", f"person{number}") for number in range(70)]
+    access = HubAccess(hub.api_url, SECRET, clock=clock)
+    try:
+        await asyncio.gather(*map(access.look_again, tokens))
+        assert len(hub.requests) == 70
+        numbers = []
+        for _ in range(10):  # five minutes
+            clock.now += 31
+            before = len(hub.requests)
+            assert all(await asyncio.gather(*map(access.look_again, tokens)))
+            numbers.append(len(hub.requests) - before)
+        assert all(number <= 31 for number in numbers[:9]), numbers
+        assert sum(numbers) >= 70, "in which each was looked at"
+        clock.now += 301
+        del hub.tokens["tok-1"]
+        assert await access.look_again("tok-1") is None
+    finally:
+        await access.close()
+
+
+async def test_a_few_who_look_on_are_looked_at_every_half_minute(hub: FakeHub, access: HubAccess, clock: Clock) -> None:
+    tokens = [hub.person(f"tok-{number}", f"person{number}") for number in range(20)]
+    for _ in range(5):
+        before = len(hub.requests)
+        assert all(await asyncio.gather(*map(access.look_again, tokens)))
+        assert len(hub.requests) - before == 20
+        clock.now += 31
+    del hub.tokens["tok-1"]
+    assert await access.look_again("tok-1") is None
