@@ -14,7 +14,7 @@ __all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
 _SWITCH_S = 0.0005
 _M_ARENA_MAX = -8  # malloc.h of the GNU C library
 _ARENAS = 2
-_GROWN = 1.5
+_GROWN = 0.5
 
 
 def hand_over_soon() -> None:
@@ -38,33 +38,34 @@ def few_arenas() -> None:
 
 
 def look_through_what_is_new() -> None:
-    """Let Python's garbage collector leave alone what it has looked through, until there is half as much again.
+    """Let Python's garbage collector leave alone what it has looked through, until half as much has come; once.
 
     By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s,
     every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is left
-    alone waits until all is looked through again: never more than half of what is in use.
+    alone waits until all is looked through again: it is never more than half of what there was the last time.
     """
-    _Spared().spare()
+    if not any(isinstance(one, _Spared) for one in gc.callbacks):
+        gc.callbacks.append(_Spared())
 
 
 class _Spared:
-    """What the collector leaves alone (`gc.freeze`)."""
+    """What the collector leaves alone (`gc.freeze`), as it is called by the collector."""
 
     def __init__(self) -> None:
-        self._most = 0.0
-
-    def spare(self) -> None:
         gc.freeze()
-        self._most = _GROWN * gc.get_freeze_count()
-        gc.callbacks.append(self._looked)
+        self._known = gc.get_freeze_count()  # walks through all of them, so only after they were looked through anyway
+        self._new = 0
+        self._whole = False
 
-    def _looked(self, phase: str, said: Mapping[str, int]) -> None:
+    def __call__(self, phase: str, said: Mapping[str, int]) -> None:
         if phase != "stop" or said["generation"] != 2:
             return
-        whole = gc.get_freeze_count() == 0
+        if self._whole:
+            gc.freeze()
+            self._known, self._new, self._whole = gc.get_freeze_count(), 0, False
+            return
+        self._new += len(gc.get_objects(generation=2))
         gc.freeze()
-        number = gc.get_freeze_count()
-        if whole:
-            self._most = _GROWN * number
-        elif number > self._most:
+        if self._new > _GROWN * self._known:
             gc.unfreeze()
+            self._whole = True

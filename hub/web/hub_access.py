@@ -167,10 +167,12 @@ class HubAccess:
 
     async def look_again(self, token: str, session: str = "") -> Identity | None:
         """As `identify`, for somebody who was let in and whose page is open: asked every half minute; where several
-        hundred pages are open less often, but every five minutes."""
-        known = self._known.get(_key(token, session))
+        hundred pages are open less often, but after two and a half to five minutes, each token at its own time."""
+        key = _key(token, session)
+        known = self._known.get(key)
         age_s = self._clock() - known.at if known is not None else math.inf
-        due = age_s >= _LOOKED_ON_S or (age_s >= _KEPT_S and self._looks.take())
+        longest_s = _LOOKED_ON_S * (0.5 + int(key[:8], 16) / 2**33)
+        due = age_s >= longest_s or (age_s >= _KEPT_S and key not in self._asking and self._looks.take())
         return await self.identify(token, session, kept_s=_KEPT_S if due else _LOOKED_ON_S)
 
     async def token_for(self, code: str, verifier: str, redirect_uri: str) -> Granted:
@@ -215,10 +217,15 @@ class HubAccess:
             task.exception()  # seen: nobody may be left who waits for it
 
     async def _ask(self, key: str, token: str) -> Identity | None:
-        async with self._turns:
-            if self._clock() < self._not_before:
-                raise HubAway("the hub did not answer a moment ago")
+        try:
+            async with asyncio.timeout(self._timeout.total):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise HubAway("the hub has too much to answer") from error
+        try:
             status, said = await self._request("GET", "/user", headers={"Authorization": f"token {token}"})
+        finally:
+            self._turns.release()
         identity = _identity(said) if status == 200 else None
         known = _Known(identity, self._clock())
         if identity is None:

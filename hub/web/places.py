@@ -27,6 +27,9 @@ _REST = 4.0
 """After working it out there is a rest of so many times as long as that took: whoever decides about requests needs the
 processor, too. What was found is told meanwhile."""
 
+_LONGEST_REST_S = 3.0
+"""What took long because the database or the machine stood still says nothing about the next time."""
+
 _LONG_S = 0.05
 """What takes less needs no rest, and is worked out for each who asks: nobody is told what was true a moment ago."""
 
@@ -56,7 +59,9 @@ class Picture:
     @property
     def rests_until(self) -> float:
         """Until when it is told, and none is made anew."""
-        return self.began + (1 + _REST) * self.took_s if self.took_s > _LONG_S else self.began
+        if self.took_s <= _LONG_S:
+            return self.began
+        return self.began + self.took_s + min(_REST * self.took_s, _LONGEST_REST_S)
 
     @cached_property
     def tickets(self) -> Mapping[str, Ticket]:
@@ -70,9 +75,14 @@ class Picture:
         return dict(Counter(one.accelerator or NO_ACCELERATOR for one in self.known.waiting.values()))
 
     def shows(self, ticket: Ticket) -> bool:
-        """Whether it has this ticket as it is here."""
+        """Whether it has this ticket as it is here, but for what does not move it."""
         known = self.tickets.get(ticket.id)
         return known is not None and (known.changed_at, known.state) == (ticket.changed_at, ticket.state)
+
+    def newer(self, ticket: Ticket) -> Ticket | None:
+        """Return a ticket that was read before `Places.picture` was asked for, or as this has it, if it has changed
+        since; None: it has ended."""
+        return ticket if self.shows(ticket) else self.tickets.get(ticket.id)
 
 
 class Places:
@@ -111,14 +121,17 @@ class Places:
         asked, known = time.monotonic(), tuple(known)
         while True:
             found = self._newest
-            told = found is not None and found.began >= self._changed
-            if found is not None and told and (found.began >= asked or _serves(found, asked, known)):
+            if found is not None and (found.began >= asked or self._serves(found, asked, known)):
                 return found
             if self._working is None or self._working.done():
                 self._working = asyncio.create_task(self._work(), name="armillary-places")
                 self._working.add_done_callback(_heard)
             # Others wait for the same: who goes away must not take it from them.
             await asyncio.shield(self._working)
+
+    def _serves(self, picture: Picture, asked: float, known: Iterable[Ticket]) -> bool:
+        """Whether one that was begun before somebody asked is told."""
+        return self._changed <= picture.began and asked < picture.rests_until and all(map(picture.shows, known))
 
     async def _work(self) -> None:
         if self._newest is not None:
@@ -130,10 +143,6 @@ class Places:
         sight = store.look(connection)
         places = store.queue(store.standing(connection, sight))
         return Picture(began, time.monotonic() - began, sight.now, sight.known, places)
-
-
-def _serves(picture: Picture, asked: float, known: Iterable[Ticket]) -> bool:
-    return asked < picture.rests_until and all(map(picture.shows, known))
 
 
 def _heard(task: asyncio.Task[None]) -> None:

@@ -21,7 +21,6 @@ from fastapi.sse import format_sse_event
 from sqlalchemy import Connection
 
 from hub.admission import tickets
-from hub.admission.memory import Known
 from hub.web.door import Door, Visitor
 from hub.web.live import PER_PERSON
 from hub.web.places import Picture, Places
@@ -60,6 +59,7 @@ class QueueLive:
         self._people: Counter[tuple[str, str]] = Counter()
         self._reader: asyncio.Task[None] | None = None
         self._picture: Picture | None = None
+        self._working: asyncio.Task[Picture] | None = None
         self.told: dict[str, TicketModel] = {}
         """The newest document of every ticket that is watched."""
         self.news = asyncio.Condition()
@@ -98,9 +98,8 @@ class QueueLive:
         while self._watched and not self.closing:
             try:
                 ids = list(self._watched)
-                known = await self._queue.read(lambda connection: self._queue.desk.store.look(connection).known)
-                picture = await self._told_of(known)
-                found = await self._queue.read(partial(self._documents, ids=ids, known=known, picture=picture))
+                picture = await self._newest()
+                found = await self._queue.read(partial(self._documents, ids=ids, picture=picture))
             except Problem:  # the database is away: what was told is still the best that is known
                 pass
             except Exception:  # noqa: BLE001  # whatever it is, the pages must hear of the next change
@@ -112,16 +111,23 @@ class QueueLive:
                 self.news.notify_all()
             await asyncio.sleep(_LOOK_S)
 
-    async def _told_of(self, known: Known) -> Picture:
-        """Return where everybody stands, worked out anew where it may be another by now."""
+    async def _newest(self) -> Picture:
+        """Return where everybody stands, worked out anew where it may be another by now. What takes longer than a look
+        is told by a later one: that a start has ended must not wait for it."""
         told = self._picture
-        if told is None or told.known is not known or time.monotonic() - told.began >= _AGAIN_S:
-            told = self._picture = await self._places.picture()
+        known = await self._queue.read(lambda connection: self._queue.desk.store.look(connection).known)
+        if told is not None and told.known is known and time.monotonic() - told.began < _AGAIN_S:
+            return told
+        if self._working is None:
+            self._working = asyncio.create_task(self._places.picture(), name="armillary-queue-picture")
+        await asyncio.wait({self._working}, timeout=None if told is None else _LOOK_S)
+        if told is None or self._working.done():
+            working, self._working = self._working, None
+            told = self._picture = working.result()
         return told
 
-    def _documents(
-        self, connection: Connection, *, ids: list[str], known: Known, picture: Picture
-    ) -> dict[str, TicketModel]:
+    def _documents(self, connection: Connection, *, ids: list[str], picture: Picture) -> dict[str, TicketModel]:
+        known = self._queue.desk.store.look(connection).known
         found = {}
         for id in ids:
             ticket = known.waiting.get(id) or known.starting.get(id) or tickets.find(connection, id)

@@ -4,7 +4,9 @@ FastAPI reads the annotations of paths when they are made, and they name values 
 `from __future__ import annotations` here.
 """
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -16,7 +18,7 @@ from hub.admission.doors import Waits, change
 from hub.admission.tickets import Ticket
 from hub.web.door import Door, Visitor
 from hub.web.leaving import leave as leave_ticket
-from hub.web.places import Places
+from hub.web.places import Picture, Places
 from hub.web.problems import Problem, answers
 from hub.web.queue import Queue, TicketModel
 from hub.web.queue_events import QueueLive, TicketStream
@@ -111,8 +113,12 @@ def _own(found: APIRouter, visitor: Any, queue: Queue, places: Places) -> None:
         own = ticket.user == who.identity.person.name
         said = "You left the queue." if own else f"{who.identity.name} cancelled it."
         actor = "" if own else f"user:{who.identity.name}"
-        await leave_ticket(queue, ticket_id, "left" if own else "cancelled", said, actor)
-        places.changed()
+        left: object = ticket
+        try:
+            left = await leave_ticket(queue, ticket_id, "left" if own else "cancelled", said, actor)
+        finally:  # also where the hub, which is asked afterwards, is not waited for
+            if left is not None:
+                places.changed()
         return Response(status_code=204)
 
 
@@ -199,9 +205,9 @@ async def _shown(queue: Queue, places: Places, ticket_id: str) -> TicketModel:
     ticket = await queue.read(lambda connection: tickets.find(connection, ticket_id))
     if ticket is not None and ticket.state == "waiting":
         picture = await places.picture([ticket])
-        waits = picture.known.waiting.get(ticket_id)
-        if waits is not None:
-            return queue.model(waits, picture.places.get(ticket_id), picture.now)
+        now = picture.newer(ticket)
+        if now is not None:
+            return queue.model(now, picture.places.get(ticket_id), picture.now)
         ticket = await queue.read(lambda connection: tickets.find(connection, ticket_id))
     if ticket is None:
         raise Problem("no-such-ticket", "You have no such place in the queue; it may have ended long ago.")
@@ -210,15 +216,21 @@ async def _shown(queue: Queue, places: Places, ticket_id: str) -> TicketModel:
 
 async def _listed(queue: Queue, places: Places, user: str | None) -> Tickets:
     """Return this person's places, or with None everybody's."""
-    mine: tuple[Ticket, ...] = ()
-    if user is not None:
-        mine = await queue.read(lambda connection: tickets.of_user(connection, user))
+    if user is None:
+        picture = await places.picture()
+        return await asyncio.to_thread(_told, queue, picture, [*picture.tickets.values()])
+    mine = await queue.read(lambda connection: tickets.of_user(connection, user))
+    read_at = time.monotonic()
     picture = await places.picture(mine)
-    wanted = picture.tickets if user is None else {one.id for one in mine}
+    if picture.began >= read_at:
+        return _told(queue, picture, [one for one in picture.tickets.values() if one.user == user])
+    own = {one.id: one for one in mine}  # it has these, and others perhaps that have ended
+    return _told(queue, picture, [own[id] for id in picture.tickets if id in own])
+
+
+def _told(queue: Queue, picture: Picture, wanted: Iterable[Ticket]) -> Tickets:
     return Tickets(
-        tickets=[
-            queue.model(one, picture.places.get(id), picture.now) for id, one in picture.tickets.items() if id in wanted
-        ],
+        tickets=[queue.model(one, picture.places.get(one.id), picture.now) for one in wanted],
         waiting=dict(picture.waiting),
     )
 

@@ -158,6 +158,7 @@ def _kind(frame: FrameType | None) -> str:
 def install(file: Path) -> None:
     """Watch the loop of this thread from its first callback on; the record is written to `file` each second; see `read`."""
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
+    _lines(file).unlink(missing_ok=True)  # of a hub before this one
     watch = _Watch(file)
     asyncio.events.Handle._run = watch.timed(asyncio.events.Handle._run)  # type: ignore[method-assign]
     thread = threading.get_ident()

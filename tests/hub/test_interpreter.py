@@ -78,6 +78,16 @@ whole = gc.get_freeze_count()
 assert whole > 1.9 * first
 gc.collect()
 assert gc.get_freeze_count() >= whole, "and is left alone again"
+del more
+look_through_what_is_new()
+assert len(gc.callbacks) == 1
+most = 0
+for _ in range(40):
+    some = [cycle() for _ in range(first // 4)]
+    gc.collect()
+    most = max(most, gc.get_freeze_count())
+    del some
+assert most < 4 * first, "what has become garbage while it was left alone is found"
 assert late.itself is late
 print("held")
 """

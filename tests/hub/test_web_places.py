@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from math import inf
 from typing import Any
 
+import httpx
 import pytest
-from sqlalchemy import Engine
 
-from hub.admission import changes
+from hub.admission import changes, tickets
+from hub.admission.decide import Queued
+from hub.admission.standing import Standing
 from hub.web import places
+from hub.web.door import Visitor
+from hub.web.hub_access import Identity
 from hub.web.place import Place
 from hub.web.places import Places
 from hub.web.problems import Problem
 from hub.web.queue import Queue
+from hub.web.queue_events import QueueLive
 from tests.hub.admission_world import Site
-from tests.hub.hub_double import HubDouble
+from tests.hub.test_web_requests import ask, by, client, hub, site
+
+__all__ = ["client", "hub", "site"]
 
 
 class Counted(Queue):
@@ -36,25 +43,37 @@ class Counted(Queue):
 
 
 @pytest.fixture
-async def site(database: Engine) -> AsyncIterator[Site]:
-    hub = HubDouble()
-    await hub.open()
-    hub.users.update({"ann", "bob", "cleo", "root"})
-    yield Site(database, hub)
-    await hub.close()
-
-
-@pytest.fixture
 def queue(site: Site) -> Counted:
     nobody: Any = None  # nothing is started or stopped by looking
     return Counted(site.desk, site.database, nobody, nobody, Place("/", "http://test"))
 
 
+REST_S = 2.0
+
+
 @pytest.fixture
 def tiring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each working out takes long, as with thousands who wait, and is rested from."""
+    """Each working out is rested from for a set time, as with thousands who wait."""
     monkeypatch.setattr(places, "_LONG_S", 0.0)
-    monkeypatch.setattr(places, "_REST", 60.0)
+    monkeypatch.setattr(places, "_REST", inf)
+    monkeypatch.setattr(places, "_LONGEST_REST_S", REST_S)
+
+
+@pytest.fixture
+def untiring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes on this machine, it needs no rest."""
+    monkeypatch.setattr(places, "_LONG_S", inf)
+
+
+def takes(site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let each working out take so long, as with thousands who wait."""
+    queue = site.desk.store.queue
+
+    def slow(standing: Standing) -> dict[str, Queued]:
+        time.sleep(seconds)
+        return queue(standing)
+
+    monkeypatch.setattr(site.desk.store, "queue", slow)
 
 
 async def test_all_who_ask_at_once_are_told_of_one_working_out(site: Site, queue: Counted) -> None:
@@ -67,6 +86,7 @@ async def test_all_who_ask_at_once_are_told_of_one_working_out(site: Site, queue
     assert len({id(one) for one in told}) == 1
 
 
+@pytest.mark.usefixtures("untiring")
 async def test_where_it_takes_no_time_it_is_as_of_now(site: Site, queue: Counted) -> None:
     site.ask("ann", count=2)
     found = Places(queue)
@@ -155,15 +175,97 @@ async def test_all_hear_that_the_database_is_away_and_the_next_one_tries_again(s
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.usefixtures("untiring")
 async def test_who_asks_at_the_very_moment_at_which_it_is_done_holds_up_nobody(site: Site, queue: Counted) -> None:
     site.ask("ann", count=2)
     waits = site.ask("bob").ticket
     found = Places(queue)
     asking: list[asyncio.Task[places.Picture]] = []
-    until = time.monotonic() + 0.2
-    while time.monotonic() < until:
+    while queue.reads < 4:  # it is done, and begun again, while they ask
         asking.append(asyncio.create_task(found.picture()))
         await asyncio.sleep(0)
     told = await asyncio.gather(*asking)
     assert all(waits.id in one.places for one in told)
-    assert queue.reads > 3, "it was done, and begun again, while they asked"
+
+
+async def test_one_that_stood_still_is_not_rested_from_for_long(
+    site: Site, queue: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ask("ann", count=2)
+    found = Places(queue)
+    with monkeypatch.context() as still:
+        takes(site, still, 1.5)
+        picture = await found.picture()
+    assert 4.5 <= picture.rests_until - picture.began <= picture.took_s + 3.0
+
+
+async def test_who_asks_is_told_though_others_leave_all_the_time(
+    site: Site, queue: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ask("ann", count=2)
+    waits = site.ask("bob").ticket
+    takes(site, monkeypatch, 0.3)
+    found = Places(queue)
+
+    async def leave() -> None:
+        while True:
+            found.changed()
+            await asyncio.sleep(0.05)
+
+    leaving = asyncio.create_task(leave())
+    try:
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                assert waits.id in (await found.picture([waits])).places
+    finally:
+        leaving.cancel()
+
+
+async def test_that_a_start_has_ended_is_told_before_the_places_of_others_are_worked_out(
+    site: Site, queue: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ask("ann", count=2)
+    bob, cleo = site.ask("bob").ticket, site.ask("cleo").ticket
+    live = QueueLive(queue, Places(queue), 100, lambda: False)
+    who = Visitor(Identity("user", "bob"), "token", "", False)
+    async with live.watching(bob.id, who), asyncio.timeout(40):
+        while bob.id not in live.told:
+            await asyncio.sleep(0.02)
+        takes(site, monkeypatch, 20.0)
+        site.write(lambda connection: changes.leave(connection, cleo.id, "left", "Left."))
+        site.write(lambda connection: tickets.end(connection, bob.id, "started", "Your server is up."))
+        began = time.monotonic()
+        while live.told[bob.id].state != "ended":
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - began < 15
+
+
+@pytest.mark.usefixtures("tiring")
+async def test_what_does_not_move_a_place_is_told_at_once(site: Site, client: httpx.AsyncClient) -> None:
+    await ask(client, "ann", 2)
+    first = await ask(client, "bob")
+    waits = first.json()["ticket"]["id"]
+    assert (await client.get("/api/tickets", headers=by("bob"))).json()["tickets"][0]["notify"] is False
+    await ask(client, "bob", notify=True)
+    assert (await client.get(f"/api/tickets/{waits}", headers=by("bob"))).json()["notify"] is True
+    assert (await client.get("/api/tickets", headers=by("bob"))).json()["tickets"][0]["notify"] is True
+
+
+@pytest.mark.usefixtures("tiring")
+async def test_administrators_see_what_they_have_done_and_people_what_they_have(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    async def listed(name: str, path: str = "/api/queue") -> list[str]:
+        return [one["user"] for one in (await client.get(path, headers=by(name))).json()["tickets"]]
+
+    await ask(client, "ann", 2)
+    ids = {name: (await ask(client, name)).json()["ticket"]["id"] for name in ("bob", "cleo")}
+    both = await listed("root")
+    assert both[-2:] == ["bob", "cleo"]
+    assert (await client.post(f"/api/queue/{ids['cleo']}/expedite", headers=by("root"))).status_code == 200
+    assert (await listed("root"))[-2:] == ["cleo", "bob"]
+    assert (await client.delete(f"/api/tickets/{ids['bob']}", headers=by("root"))).status_code == 204
+    assert "bob" not in await listed("root")
+    assert await listed("bob", "/api/tickets") == []
+    assert (await ask(client, "bob")).json()["state"] == "queued"
+    assert await listed("bob", "/api/tickets") == ["bob"]

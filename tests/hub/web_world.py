@@ -79,6 +79,8 @@ class FakeHub:
         self.forms: list[dict[str, str]] = []
         self.requests: list[str] = []
         self.fault: tuple[int, bytes] | None = None
+        self.broken: set[str] = set()
+        """Tokens about which it fails."""
         self.released = threading.Event()
         self.released.set()
 
@@ -93,8 +95,11 @@ class FakeHub:
         self.released.wait(30)
         status, said = 404, {"status": 404, "message": "Not Found"}
         if path == "/user":
-            known = self.tokens.get((handler.headers["Authorization"] or "").removeprefix("token "))
+            token = (handler.headers["Authorization"] or "").removeprefix("token ")
+            known = self.tokens.get(token)
             status, said = (200, known) if known else (403, {"status": 403, "message": "Forbidden"})
+            if token in self.broken:
+                status = 500
         elif path == "/oauth2/token":
             form = {key: values[0] for key, values in parse_qs(body).items()}
             self.forms.append(form)
