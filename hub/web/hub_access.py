@@ -31,6 +31,9 @@ _AT_ONCE = 8
 """Questions to the hub at once. It answers them one after the other, and whoever opens one of its own pages waits for
 all that are there: when a thousand people come within a moment, the others have their turn here."""
 
+_TURN_S = 60.0
+"""How long somebody of whom nothing is known waits for that, and for the answer."""
+
 _KEPT_S = 30.0
 _LOOKED_ON_S = 300.0
 _LOOKS_PER_S = 10.0
@@ -159,11 +162,15 @@ class HubAccess:
         if wrong is not None and now - wrong.at < _WRONG_KEPT_S:
             return None
         try:
-            return await self._ask_once(key, token)
-        except HubAway:
+            # Who is known does not wait for many who are not.
+            async with asyncio.timeout(self._timeout.total if known is not None else _TURN_S):
+                return await self._ask_once(key, token)
+        except (HubAway, TimeoutError) as problem:
             if known is not None and self._clock() - known.at < self._outage_s:
                 return known.identity
-            raise
+            if isinstance(problem, HubAway):
+                raise
+            raise HubAway("the hub has too much to answer") from problem
 
     async def look_again(self, token: str, session: str = "") -> Identity | None:
         """As `identify`, for somebody who was let in and whose page is open: asked every half minute; where several
@@ -217,15 +224,8 @@ class HubAccess:
             task.exception()  # seen: nobody may be left who waits for it
 
     async def _ask(self, key: str, token: str) -> Identity | None:
-        try:
-            async with asyncio.timeout(self._timeout.total):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise HubAway("the hub has too much to answer") from error
-        try:
+        async with self._turns:
             status, said = await self._request("GET", "/user", headers={"Authorization": f"token {token}"})
-        finally:
-            self._turns.release()
         identity = _identity(said) if status == 200 else None
         known = _Known(identity, self._clock())
         if identity is None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -21,7 +22,7 @@ from hub.admission.tickets import Ticket
 from hub.web.queue import Queue
 from profiles.model import NO_ACCELERATOR
 
-__all__ = ["Picture", "Places"]
+__all__ = ["Picture", "Places", "heard"]
 
 _REST = 4.0
 """After working it out there is a rest of so many times as long as that took: whoever decides about requests needs the
@@ -125,7 +126,7 @@ class Places:
                 return found
             if self._working is None or self._working.done():
                 self._working = asyncio.create_task(self._work(), name="armillary-places")
-                self._working.add_done_callback(_heard)
+                self._working.add_done_callback(heard)
             # Others wait for the same: who goes away must not take it from them.
             await asyncio.shield(self._working)
 
@@ -145,7 +146,7 @@ class Places:
         return Picture(began, time.monotonic() - began, sight.now, sight.known, places)
 
 
-def _heard(task: asyncio.Task[None]) -> None:
+def heard(task: asyncio.Task[Any]) -> None:
     """Take note of a failure: of those who wait for it all may have gone away."""
     if not task.cancelled():
         task.exception()

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from hub.admission import tickets
 from hub.web.door import Door, Visitor
 from hub.web.live import PER_PERSON
-from hub.web.places import Picture, Places
+from hub.web.places import Picture, Places, heard
 from hub.web.problems import Problem
 from hub.web.queue import Queue, TicketModel
 
@@ -95,6 +95,7 @@ class QueueLive:
                 self.told.pop(ticket_id, None)
 
     async def _read(self) -> None:
+        self._picture = self._working = None  # of when somebody looked last, perhaps long ago
         while self._watched and not self.closing:
             try:
                 ids = list(self._watched)
@@ -120,6 +121,7 @@ class QueueLive:
             return told
         if self._working is None:
             self._working = asyncio.create_task(self._places.picture(), name="armillary-queue-picture")
+            self._working.add_done_callback(heard)
         await asyncio.wait({self._working}, timeout=None if told is None else _LOOK_S)
         if told is None or self._working.done():
             working, self._working = self._working, None
@@ -131,7 +133,8 @@ class QueueLive:
         found = {}
         for id in ids:
             ticket = known.waiting.get(id) or known.starting.get(id) or tickets.find(connection, id)
-            if ticket is not None:
+            # One that is newer than the picture stays as it was told until there is a picture that has it.
+            if ticket is not None and (ticket.state != "waiting" or picture.shows(ticket)):
                 found[id] = self._queue.model(ticket, picture.places.get(id), picture.now)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from math import inf
 from typing import Any
@@ -65,15 +66,17 @@ def untiring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "_LONG_S", inf)
 
 
-def takes(site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let each working out take so long, as with thousands who wait."""
-    queue = site.desk.store.queue
+def takes(site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Event:
+    """Let each working out take so long, as with thousands who wait, or until what is returned is set."""
+    queue, done = site.desk.store.queue, threading.Event()
 
     def slow(standing: Standing) -> dict[str, Queued]:
-        time.sleep(seconds)
-        return queue(standing)
+        found = queue(standing)
+        done.wait(seconds)
+        return found
 
     monkeypatch.setattr(site.desk.store, "queue", slow)
+    return done
 
 
 async def test_all_who_ask_at_once_are_told_of_one_working_out(site: Site, queue: Counted) -> None:
@@ -231,13 +234,45 @@ async def test_that_a_start_has_ended_is_told_before_the_places_of_others_are_wo
     async with live.watching(bob.id, who), asyncio.timeout(40):
         while bob.id not in live.told:
             await asyncio.sleep(0.02)
-        takes(site, monkeypatch, 20.0)
-        site.write(lambda connection: changes.leave(connection, cleo.id, "left", "Left."))
-        site.write(lambda connection: tickets.end(connection, bob.id, "started", "Your server is up."))
-        began = time.monotonic()
-        while live.told[bob.id].state != "ended":
+        done = takes(site, monkeypatch, 30.0)
+        try:
+            site.write(lambda connection: changes.leave(connection, cleo.id, "left", "Left."))
+            site.write(lambda connection: tickets.end(connection, bob.id, "started", "Your server is up."))
+            while live.told[bob.id].state != "ended":
+                await asyncio.sleep(0.02)
+            assert not done.is_set()
+        finally:
+            done.set()
+
+
+async def test_a_page_is_told_of_no_place_rather_than_of_one_from_before(
+    site: Site, queue: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ask("ann", count=2)
+    bob = site.ask("bob").ticket
+    live = QueueLive(queue, Places(queue), 100, lambda: False)
+    who = Visitor(Identity("user", "bob"), "token", "", False)
+    async with live.watching(bob.id, who), asyncio.timeout(40):
+        while bob.id not in live.told:
             await asyncio.sleep(0.02)
-        assert time.monotonic() - began < 15
+        done = takes(site, monkeypatch, 30.0)
+        cleo = site.ask("cleo").ticket
+        async with live.watching(cleo.id, who):
+            for _ in range(150):  # three seconds
+                assert cleo.id not in live.told
+                await asyncio.sleep(0.02)
+            done.set()
+            while cleo.id not in live.told:
+                await asyncio.sleep(0.02)
+            assert live.told[cleo.id].place == 2
+    while live.told:
+        await asyncio.sleep(0.02)
+    site.write(lambda connection: changes.leave(connection, bob.id, "left", "Left."))
+    await asyncio.sleep(4.5)  # nobody looks, its reader has ended, and so has the rest
+    async with live.watching(cleo.id, who), asyncio.timeout(40):
+        while cleo.id not in live.told:
+            await asyncio.sleep(0.02)
+        assert live.told[cleo.id].place == 1
 
 
 @pytest.mark.usefixtures("tiring")
