@@ -1,20 +1,16 @@
-"""How Python's threads share the interpreter and the memory of our processes, and how much of it is looked through for
-garbage at once."""
+"""How Python's threads share the interpreter and the memory of our processes."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import sys
-from collections.abc import Mapping
 
-__all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
+__all__ = ["few_arenas", "hand_over_soon"]
 
 _SWITCH_S = 0.0005
 _M_ARENA_MAX = -8  # malloc.h of the GNU C library
 _ARENAS = 2
-_GROWN = 0.5
 
 
 def hand_over_soon() -> None:
@@ -35,37 +31,3 @@ def few_arenas() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
-
-
-def look_through_what_is_new() -> None:
-    """Let Python's garbage collector leave alone what it has looked through, until half as much has come; once.
-
-    By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s,
-    every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is left
-    alone waits until all is looked through again: it is never more than half of what there was the last time.
-    """
-    if not any(isinstance(one, _Spared) for one in gc.callbacks):
-        gc.callbacks.append(_Spared())
-
-
-class _Spared:
-    """What the collector leaves alone (`gc.freeze`), as it is called by the collector."""
-
-    def __init__(self) -> None:
-        gc.freeze()
-        self._known = gc.get_freeze_count()  # walks through all of them, so only after they were looked through anyway
-        self._new = 0
-        self._whole = False
-
-    def __call__(self, phase: str, said: Mapping[str, int]) -> None:
-        if phase != "stop" or said["generation"] != 2:
-            return
-        if self._whole:
-            gc.freeze()
-            self._known, self._new, self._whole = gc.get_freeze_count(), 0, False
-            return
-        self._new += len(gc.get_objects(generation=2))
-        gc.freeze()
-        if self._new > _GROWN * self._known:
-            gc.unfreeze()
-            self._whole = True
