@@ -42,14 +42,6 @@ class Known(HubAccess):
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[HubDouble]:
-    double = HubDouble()
-    await double.open()
-    yield double
-    await double.close()
-
-
-@pytest.fixture
 def site(database: Engine, hub: HubDouble) -> Site:
     hub.users.update(GROUPS)
     return Site(database, hub)

@@ -24,9 +24,9 @@ from hub.web.problems import Problem
 from hub.web.queue import Queue
 from hub.web.queue_events import QueueLive
 from tests.hub.admission_world import Site
-from tests.hub.test_web_requests import ask, by, client, hub, site
+from tests.hub.test_web_requests import ask, by, client, site
 
-__all__ = ["client", "hub", "site"]
+__all__ = ["client", "site"]
 
 
 class Counted(Queue):

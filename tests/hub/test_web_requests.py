@@ -42,14 +42,6 @@ class Known(HubAccess):
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[HubDouble]:
-    double = HubDouble()
-    await double.open()
-    yield double
-    await double.close()
-
-
-@pytest.fixture
 def site(database: Engine, hub: HubDouble) -> Site:
     hub.users.update({"ann", "bob", "cleo", "root"})
     return Site(database, hub)
