@@ -1,16 +1,21 @@
-"""How Python's threads share the interpreter and the memory of our processes."""
+"""How Python's threads share the interpreter and the memory of our processes, and how much of it is looked through for
+garbage at once."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import sys
+from collections.abc import Mapping
 
-__all__ = ["few_arenas", "hand_over_soon"]
+__all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
 
 _SWITCH_S = 0.0005
 _M_ARENA_MAX = -8  # malloc.h of the GNU C library
 _ARENAS = 2
+_GROWN = 1.5
+_COUNTED_EVERY = 8
 
 
 def hand_over_soon() -> None:
@@ -31,3 +36,38 @@ def few_arenas() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def look_through_what_is_new() -> None:
+    """Let Python's garbage collector leave alone what it has looked through, until half as much has come; once.
+
+    By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s,
+    every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is left
+    alone waits until all is looked through again: it is hardly more than half of what there was the last time.
+    """
+    if not any(isinstance(one, _Spared) for one in gc.callbacks):
+        gc.callbacks.append(_Spared())
+
+
+class _Spared:
+    """What the collector leaves alone (`gc.freeze`), as it is called by the collector.
+
+    Nothing here takes hold of objects that are not its own (`gc.get_objects`): some are just being taken apart.
+    """
+
+    def __init__(self) -> None:
+        gc.freeze()
+        self._known = gc.get_freeze_count()
+        self._looks = 0
+        self._whole = False
+
+    def __call__(self, phase: str, said: Mapping[str, int]) -> None:
+        if phase != "stop" or said["generation"] != 2:
+            return
+        gc.freeze()
+        self._looks += 1
+        if self._whole:
+            self._known, self._whole = gc.get_freeze_count(), False
+        elif self._looks % _COUNTED_EVERY == 0 and gc.get_freeze_count() > _GROWN * self._known:  # 20 ms of a large hub
+            gc.unfreeze()
+            self._whole = True

@@ -9,12 +9,12 @@ import gc
 from jinja2 import Environment, TemplateError
 from jupyterhub.app import JupyterHub
 
-from hub.interpreter import few_arenas, hand_over_soon
+from hub.interpreter import few_arenas, hand_over_soon, look_through_what_is_new
 
 __all__ = ["compile_templates", "warm_up"]
 
 _UP_S = 10.0
-"""When a hub is up, at the latest as a rule; only what is made before is spared the collector."""
+"""When a hub is up, at the latest as a rule; what is made before is there to stay."""
 
 _LOOK_S = 0.1
 _TEMPLATES = (".html", ".js", ".css")
@@ -34,8 +34,8 @@ def warm_up() -> None:
     gc.freeze()
     with contextlib.suppress(RuntimeError):
         loop = asyncio.get_running_loop()
-        loop.call_later(_UP_S, gc.freeze)
         if JupyterHub.initialized():
+            loop.call_later(_UP_S, look_through_what_is_new)
             task = loop.create_task(_compile(JupyterHub.instance()), name="armillary-warm-up")
             _tasks.add(task)  # the loop alone would not keep it
             task.add_done_callback(_tasks.discard)

@@ -42,6 +42,8 @@ NOTEBOOK = "notebook"
 SPAWN_ID = "armillary/spawn-id"
 """Annotation with the identity of one start: tells our own pod from one that an earlier start left behind."""
 
+_PLAIN = frozenset({str, int, float, bool})
+
 _SCRATCH = "/tmp"  # noqa: S108  # a path in the pod
 
 
@@ -54,8 +56,28 @@ class Home:
 
 
 def detached(pod: Pod) -> Pod:
-    """Return a deep copy."""
-    return copy.deepcopy(pod)
+    """Return a deep copy.
+
+    Each step makes one, and Python's own way takes 2 ms for a pod, in which a hub does nothing else: it keeps a record
+    of every text and number, and copies the client's configuration that each part of the model refers to.
+    """
+    return _copied(pod)
+
+
+def _copied(value: Any) -> Any:
+    if value is None or type(value) in _PLAIN:
+        return value
+    if type(value) is list:
+        return [_copied(one) for one in value]
+    if type(value) is dict:
+        return {name: _copied(one) for name, one in value.items()}
+    if not hasattr(value, "openapi_types"):  # whatever a deployer's hook has put there
+        return copy.deepcopy(value)
+    model = object.__new__(type(value))
+    model.__dict__.update(
+        {name: one if name == "local_vars_configuration" else _copied(one) for name, one in value.__dict__.items()}
+    )
+    return model
 
 
 def annotated(pod: Pod, annotations: Mapping[str, str], labels: Mapping[str, str] | None = None) -> Pod:

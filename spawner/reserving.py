@@ -159,9 +159,13 @@ class Reserving(Spawner):  # type: ignore[misc]  # JupyterHub is untyped
         JupyterHub says so too of a start that was cancelled a moment ago, until it begins to stop it a second later
         (apihandlers/users.py, delete): whoever follows the start would take it for a success. Once a stop was tried,
         also in vain, it is for JupyterHub again to say: what it does not call ready it never stops.
+
+        Else as JupyterHub has it, but its record is asked once: each start counts all servers of the hub, twice each.
         """
-        cut = self._start_pending and "_stop_future" not in self.__dict__
-        return not cut and bool(super().ready)
+        if self.pending or (self._start_pending and "_stop_future" not in self.__dict__):
+            return False
+        record = self.orm_spawner
+        return (record.server if record else self.server) is not None
 
     async def say_unwanted(self) -> None:
         """Tell whoever waited for this start if it is being stopped at somebody's wish, perhaps before it was up.

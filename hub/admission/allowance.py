@@ -83,11 +83,11 @@ class Allowance:
     def blocked(self, wanted: Waiting) -> Blocked | None:
         """Return the limit that keeps this one from starting now; the account's first, which is quicker to know."""
         bounds = self.bounds(wanted)
-        if bounds.shared:
+        if bounds.shared.bind_starts:
             broken = self._shared(bounds, wanted)
             if broken is not None:
                 return Blocked(False, broken)
-        if bounds.own:
+        if bounds.own.bind_starts:
             held = Holdings.of(self._held(self._of_user[wanted.user], wanted))
             broken = self._check(bounds, wanted, held, own=True)
             if broken is not None:
@@ -111,7 +111,7 @@ class Allowance:
         from starting as planned, or now if a card came back early; None: nobody."""
         bounds = self.bounds(wanted)
         later = self._later.get(wanted.account)
-        if not bounds.shared or not later or self._all_may(bounds, wanted):
+        if not bounds.shared.bind_starts or not later or self._all_may(bounds, wanted):
             return None
         for planned in later:
             if start >= planned.end or self.blocked(planned.wanted) is not None:

@@ -239,9 +239,11 @@ class _Rules:
         """Return whether the limits leave enough for all who wait under them, together: so nobody is in another's way,
         and those who wait for other accelerators need not be planned."""
         for limits, used, own in ((bounds.own, bounds.used_own, True), (bounds.shared, bounds.used_shared, False)):
+            if not limits.bind_starts:
+                continue
             waiting = _waiting(asked, self.standing, own=own)
             held = Holdings.of(_held(asked, self.standing, own=own))
-            if limits and check(limits, held, used, Holdings.of([*waiting, asked])) is not None:
+            if check(limits, held, used, Holdings.of([*waiting, asked])) is not None:
                 return False
         return True
 
@@ -266,7 +268,7 @@ def _blocked(asked: Asked, bounds: Bounds, standing: Standing) -> Blocked | None
     """Return the limit that what is held now leaves too little of: the person's own, or the account's."""
     found = []
     for limits, used, own in ((bounds.own, bounds.used_own, True), (bounds.shared, bounds.used_shared, False)):
-        if not limits:
+        if not limits.bind_starts:
             continue
         held = [one for one in _held(asked, standing, own=own) if one.id != asked.replaces]
         broken = check(

@@ -198,17 +198,21 @@ _Granted = Mapping[str, tuple[float, Reservation]]
 def _with(
     held: Mapping[str, Reservation], granted_at: Mapping[str, float], changed: Collection[str], fresh: _Granted
 ) -> tuple[dict[str, Reservation], dict[str, float]]:
-    """Return these with what has changed; those that keep their moment keep their place."""
+    """Return these with what has changed, the oldest first."""
     held, granted_at = dict(held), dict(granted_at)
-    moved = False
     for id in changed:
-        if id not in fresh:
+        if id in fresh and granted_at.get(id) == fresh[id][0]:
+            held[id] = fresh[id][1]  # it keeps its place
+        else:
             held.pop(id, None)
             granted_at.pop(id, None)
-        else:
-            moved = moved or granted_at.get(id) != fresh[id][0]
-            granted_at[id], held[id] = fresh[id]
-    return _by_age({id: (granted_at[id], one) for id, one in held.items()}) if moved else (held, granted_at)
+    last = next(reversed(granted_at.items()), None)
+    new = sorted((fresh[id][0], id) for id in changed if id in fresh and id not in held)
+    held.update({id: fresh[id][1] for _, id in new})
+    granted_at.update({id: moment for moment, id in new})
+    if last is None or not new or new[0] > (last[1], last[0]):
+        return held, granted_at  # as a rule what is new is the newest
+    return _by_age({id: (granted_at[id], one) for id, one in held.items()})
 
 
 def _by_age(held: _Granted) -> tuple[dict[str, Reservation], dict[str, float]]:

@@ -58,6 +58,10 @@ _AGAIN_S = 3.0
 _USERS_S = 60.0
 """How often it is looked whether those who wait still exist."""
 
+_RESTS = 4.0
+"""After each such question the hub is left alone for so many times as long as it took to answer: with a thousand in
+line these would otherwise be half of what it does for half of each minute."""
+
 _DAY_S = 86_400.0
 _UPDATED_S = 600.0
 """For how long service and controller may know different catalogues: while they are updated one after the other."""
@@ -169,7 +173,10 @@ class Promoter:
             with contextlib.suppress(*DATABASE_AWAY):
                 waiting = await asyncio.to_thread(read, self._database, tickets.waiting)
                 for user in sorted({ticket.user for ticket in waiting}):
-                    if await self._hub.knows(user) is False:
+                    asked_at = time.monotonic()
+                    known = await self._hub.knows(user)
+                    await asyncio.sleep(_RESTS * (time.monotonic() - asked_at))
+                    if known is False:
                         _log.info("The hub does not know %r any more, so their tickets end", user)
                         await self._fenced(partial(forget_user, user=user))
                 await self._fenced(partial(tickets.forget, older_than_s=keep_s))

@@ -39,6 +39,8 @@ __all__ = [
 _BATCH = 500
 """Rows named in one statement; databases limit how many values it may carry."""
 
+_COUNT = table.columns.keys().index("count")
+
 # Every decision asks these: a statement that is made once is not put together each time.
 _OF_ID = select(table).where(table.c.id == bindparam("spawn"))
 _OF_SERVER = (
@@ -197,7 +199,7 @@ def _reservation(row: Row[Any]) -> Reservation:
         server=row.server,
         profile=row.profile,
         accelerator=row.accelerator,
-        count=row._mapping["count"],
+        count=row[_COUNT],  # by name it is a method of every tuple
         cpu_m=row.cpu_m,
         memory=row.memory,
         devices=tuple(json.loads(row.devices)),

@@ -32,7 +32,7 @@ from hub.metrics import QUEUE_STARTS
 from hub.settings.queue import QueueSettings
 from spawner.log_facts import note
 
-__all__ = ["Starter"]
+__all__ = ["Starter", "apart_s"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -50,9 +50,15 @@ _STILL_LOOKS = 3
 _STOPS_WITHIN_S = 300.0
 _LOST = "It was your turn, but what was kept for you could not be held that long; you have your place."
 
-_APART_S = 0.05
-"""Starts begin so far apart. Each holds the hub's loop for some 25 to 70 ms in all, and many that begin together go on
-together: who opens a page meanwhile would wait for a step of each."""
+_APART_S = (0.05, 0.2)
+"""How far apart starts begin, at least and at most. Each holds the hub's loop for some 25 to 70 ms in all, and many
+that begin together go on together: who opens a page meanwhile would wait for a step of each."""
+
+_SPREAD = 0.8
+"""Of the time in which as many starts begin as there are slots: slots that are free at the same time would stay so."""
+
+_NEWEST = 0.1
+"""How much of what is known of how long starts take is the last one's."""
 
 
 class Starter:
@@ -87,6 +93,7 @@ class Starter:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._current: dict[str, Ticket] = {}
         self._next_turn = -inf
+        self._took_s: float | None = None
         self._hurried = asyncio.Event()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -167,12 +174,14 @@ class Starter:
             if not await self._in_database(read, lambda found: _starting(found, ticket)):
                 return None
             back = ticket.said in (STAYED, TURNED_BACK)
+            began = loop.time()
             answer = await self._hub.start(ticket.user, ticket.server, ticket.options, back=back)
             if answer.word == "ready" or (answer.word == "failed" and not answer.code):
                 answer = await self._at_once(ticket, answer)
             if answer.word == "pending":
                 answer = await self._what_became(ticket)
             if answer.word not in ("busy", "away"):
+                self._took(loop.time() - began)
                 return answer
             if loop.time() - trouble_since > _TROUBLE_S:
                 return replace(answer, word="away")
@@ -193,8 +202,13 @@ class Starter:
         """Wait until it is this start's turn to ask the hub."""
         loop = asyncio.get_running_loop()
         turn = max(self._next_turn, loop.time())
-        self._next_turn = turn + _APART_S
+        self._next_turn = turn + apart_s(self._took_s, self._slots)
         await asyncio.sleep(turn - loop.time())
+
+    def _took(self, seconds: float) -> None:
+        """Note how long a start held its slot."""
+        known = seconds if self._took_s is None else self._took_s
+        self._took_s = known + _NEWEST * (seconds - known)
 
     async def _what_became(self, ticket: Ticket) -> Answer:
         """Follow a start that the hub has begun, through restarts of the hub."""
@@ -343,6 +357,20 @@ class Starter:
         for one in found:
             reservations.keep(connection, [held.id for held in kept(connection, one)], expires_in_s=KEPT_S)
         return {one.id: one for one in found}
+
+
+def apart_s(took_s: float | None, slots: int) -> float:
+    """Return how many seconds after one start the next one begins.
+
+    Parameters
+    ----------
+    took_s
+        How long starts took lately; None: nobody knows yet.
+    slots
+        How many servers may be starting at once.
+    """
+    least, most = _APART_S
+    return min(max(least, _SPREAD * (took_s or 0.0) / slots), most)
 
 
 def _held(connection: Connection, ticket: Ticket) -> bool:

@@ -305,9 +305,13 @@ class _BoundsOf(Mapping[tuple[str, str], Bounds]):
 
     def _own(self, quotas: Quotas, user: str, account: str) -> Limits:
         own = own_limits(quotas, user, account)
-        if _QUEUED in own:
-            return own
-        return Limits({**own, _QUEUED: Limit(Decimal(self._rules.queue.tickets), "default")})
+        if not own:
+            return self._default  # most have none of their own, and it is known what follows from it
+        return own if _QUEUED in own else Limits({**own, **self._default})
+
+    @cached_property
+    def _default(self) -> Limits:
+        return Limits({_QUEUED: Limit(Decimal(self._rules.queue.tickets), "default")})
 
     def _used_in(self, windows: Mapping[str, set[Window]]) -> Mapping[str, Used]:
         """Return what each subject has used in its windows."""

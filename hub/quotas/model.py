@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Literal, NewType, cast, get_args
 
@@ -37,6 +37,8 @@ Head = Literal["servers", "accelerators", "cpu", "memory", "hours", "session_s",
 
 HEADS: tuple[Head, ...] = get_args(Head)
 """What can be limited, in the order in which limits are told."""
+
+_NOT_OF_SERVERS: frozenset[Head] = frozenset({"queued", "jobs"})
 
 Field = NewType("Field", str)
 """A head, and for `accelerators` and `hours` what it is narrowed to: `accelerators:t4`, `hours:week`,
@@ -165,7 +167,13 @@ class Limits(Mapping[Field, Limit]):
         found = self._limits.get(Field(field))
         return None if found is None else found.value
 
-    @property
+    @cached_property
+    def bind_starts(self) -> bool:
+        """Whether any of these can keep a server from starting: not so those of places in the queue and remote jobs."""
+        heads = (parts(field).head for field, limit in self._limits.items() if limit.value is not None)
+        return any(head not in _NOT_OF_SERVERS for head in heads)
+
+    @cached_property
     def windows(self) -> tuple[Window, ...]:
         """The windows over which somebody's hours must be known to check these."""
         found = {parts(field).window for field, limit in self._limits.items() if limit.value is not None}

@@ -197,9 +197,9 @@ def _engine(picture: Picture, running: Mapping[str, Running]) -> Iterator[Findin
     runs = {*of_servers, *((it.user or "", it.server or "") for it in running.values())}
     if any(it.user is None and it.spawn_id not in held for it in running.values()):
         return  # whose that is is not known: it may be of any server
+    of_holds = {(one.user, one.server) for one in held.values()}
     for key, server in picture.hub.items():
-        begins = any((one.user, one.server) == key for one in held.values())
-        if server.ready and key not in runs and not begins:
+        if server.ready and key not in runs and key not in of_holds:
             said = "ready for the hub; nothing runs and nothing is held"
             yield Finding("server-of-nothing", f"{server.user}/{server.server}", server.user, server.server, said)
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.bench import hubs, loop_watch, storm_report
+from tests.bench import hubs, login_page, loop_watch, storm_report
 from tests.bench.crowd import populated
 from tests.bench.report import conditions
 from tests.bench.storm_config import BARE
-from tests.bench.storm_people import Click, Person, looks_at_login
+from tests.bench.storm_people import Click, Person
 from tests.hub.site import free_ports
 from tests.lab import kubernetes
 from tests.lab.cluster import Cluster
@@ -157,11 +157,8 @@ async def _storm(name: str, cluster: Cluster, people: int, folder: Path) -> Stor
             print(f"{name}: {people} people are logged in", flush=True)
             await asyncio.sleep(_SETTLED_S)
             before, (shares, lags) = _memory_mb(hub.pid()), _shares(hub)
-            over = asyncio.Event()
-            somebody = asyncio.create_task(looks_at_login(hub, over))
-            clicks = await asyncio.gather(*(person.click() for person in everybody))
-            over.set()
-            login = await somebody
+            with login_page.watched(hub.url) as views:
+                clicks = await asyncio.gather(*(person.click() for person in everybody))
         await asyncio.sleep(_SETTLED_S)
         after, (shares_after, lags_after) = _memory_mb(hub.pid()), _shares(hub)
         good = sum(not click.failure for click in clicks)
@@ -173,7 +170,7 @@ async def _storm(name: str, cluster: Cluster, people: int, folder: Path) -> Stor
         name,
         people,
         tuple(clicks),
-        tuple(login),
+        tuple(views.took),
         spent,
         tuple(lags_after[len(lags) :]),
         before,

@@ -1,4 +1,4 @@
-"""People who all click *Start* at the same moment, as their browsers do it, and one who only wants to log in."""
+"""People who all click *Start* at the same moment, as their browsers do it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from tests.bench import forms
 from tests.bench.hubs import Hub
 from tests.bench.stub_server import TOLD
 
-__all__ = ["Click", "Person", "looks_at_login"]
+__all__ = ["Click", "Person"]
 
 _PATIENCE_S = 900.0
 _PROGRESS = re.compile(r"new EventSource\((\"[^\"]*\")\)")
 _LEADS_ON_S = 3.0
 # So long the page of the queue waits before it goes on to the hub's page of the start.
-_LOGIN_EVERY_S = 0.1
-_LOGIN_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -146,25 +144,6 @@ class Person:
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     yield json.loads(line.removeprefix(b"data:"))
-
-
-async def looks_at_login(hub: Hub, stop: asyncio.Event) -> list[float]:
-    """Open the login page again and again as somebody new; return how long each answer took, in seconds.
-
-    An error, such as the proxy's that the hub does not answer, counts as the longest that is waited for one.
-    """
-    took = []
-    while not stop.is_set():
-        began = time.perf_counter()
-        timeout = aiohttp.ClientTimeout(total=_LOGIN_PATIENCE_S)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{hub.url}/hub/login") as answer:
-                await _good(answer)
-            took.append(time.perf_counter() - began)
-        except (aiohttp.ClientError, TimeoutError, RuntimeError):
-            took.append(_LOGIN_PATIENCE_S)
-        await asyncio.sleep(_LOGIN_EVERY_S)
-    return took
 
 
 async def _good(answer: aiohttp.ClientResponse) -> str:

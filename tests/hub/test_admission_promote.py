@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from hub import notices
-from hub.admission import changes, outcome, reservations, starter
+from hub.admission import changes, outcome, promote, reservations, starter
 from hub.admission.doors import Starts, Waits
 from hub.admission.hub_api import HubServers
 from hub.admission.promote import promote_next
@@ -379,3 +380,52 @@ async def test_a_switch_that_waits_leaves_the_session_alone_and_announces_nothin
     assert site.hub.server("ann").state == "ready"
     known = site.read(lambda found: sessions.of(found, old))
     assert known is None or not known.stop_because
+
+
+async def test_the_hub_is_left_alone_between_questions_whether_those_who_wait_still_exist(
+    site: Site, servers: HubServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promote, "_USERS_S", 0.05)
+    tickets = {user: site.ask(user).ticket for user in ("ann", "bob", "cleo", "dan")}
+    asked: list[tuple[str, float, float]] = []
+
+    async def knows(user: str) -> bool:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.02)
+        asked.append((user, began, asyncio.get_running_loop().time()))
+        return user != "dan"
+
+    monkeypatch.setattr(servers, "knows", knows)
+    async with promoting(site.promoter(servers)):
+        await until(lambda: len(asked) >= 4)
+        await until(lambda: site.ticket(tickets["dan"].id).state == "ended")
+    assert [user for user, *_ in asked][:2] == ["cleo", "dan"], "who starts is not asked about"
+    for (_, began, ended), (_, following, _) in pairwise(asked):
+        assert following - ended >= 3.9 * (ended - began)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "slots", "expected"),
+    [
+        pytest.param(None, 48, 0.05, id="nobody knows"),
+        pytest.param(1.0, 48, 0.05, id="quick"),
+        pytest.param(8.0, 48, 0.8 * 8 / 48, id="a busy hub"),
+        pytest.param(600.0, 48, 0.2, id="images are pulled"),
+        pytest.param(3.0, 1, 0.2, id="one slot"),
+    ],
+)
+def test_starts_begin_evenly_over_the_time_that_they_take(took_s: float | None, slots: int, expected: float) -> None:
+    assert starter.apart_s(took_s, slots) == pytest.approx(expected)
+
+
+async def test_starts_that_take_long_make_the_next_ones_begin_further_apart(site: Site, servers: HubServers) -> None:
+    sees_to = site.starter(servers)
+    assert sees_to._took_s is None
+    answer = site.ask("ann")
+    sees_to.see_to(answer.ticket)
+    await until(lambda: site.ticket(answer.ticket.id).state == "ended")
+    first = sees_to._took_s
+    assert first is not None
+    sees_to._took(first + 10.0)
+    assert sees_to._took_s == pytest.approx(first + 1.0)
+    await sees_to.close()

@@ -312,6 +312,12 @@ def test_the_service_is_known_to_the_hub_and_may_start_and_stop_servers_only(fol
     assert configured(folder).JupyterHub.services[0]["url"] == "http://127.0.0.1:8003"
 
 
+def test_only_a_long_token_of_the_service_is_taken_for_a_random_one(folder: Path) -> None:
+    assert configured(folder).JupyterHub.trust_user_provided_tokens is True
+    (folder / "state" / "secrets" / "service_token").write_text("a" * 31)
+    assert configured(folder).JupyterHub.trust_user_provided_tokens is False
+
+
 @pytest.mark.parametrize("text", ["short", "two words of it, and long", "\u00e4" * 20])
 def test_a_token_that_is_none_is_refused_without_being_repeated(folder: Path, text: str) -> None:
     (folder / "state" / "secrets" / "service_token").write_text(text)

@@ -41,3 +41,65 @@ def arenas(first: str) -> int:
 def test_threads_keep_their_memory_in_the_same_places() -> None:
     assert arenas("few_arenas()") <= 2
     assert arenas("") > 2, "else there is nothing to be shared"
+
+
+COLLECTED = """
+import gc, weakref
+from hub.interpreter import look_through_what_is_new
+
+class Thing:
+    pass
+
+def cycle():
+    one = Thing()
+    one.itself = one
+    return one
+
+gc.set_threshold(0)  # by itself it never comes
+look_through_what_is_new()
+look_through_what_is_new()
+assert len(gc.callbacks) == 1
+first = gc.get_freeze_count()
+early, late = cycle(), cycle()
+gc.collect()
+assert gc.get_freeze_count() >= first + 2, "what was looked through is left alone"
+gone = weakref.ref(early)
+del early
+gc.collect()
+assert gone() is not None, "it is looked through no more"
+new = cycle()
+fresh = weakref.ref(new)
+del new
+gc.collect()
+assert fresh() is None, "what is new is"
+more = [cycle() for _ in range(first)]
+for _ in range(8):
+    gc.collect()
+    if gc.get_freeze_count() == 0:
+        break
+else:
+    raise AssertionError("there is half as much again, and all is looked through the next time")
+gc.collect()
+assert gone() is None
+whole = gc.get_freeze_count()
+assert whole > 1.9 * first
+for _ in range(20):
+    gc.collect()
+    assert gc.get_freeze_count() >= whole - 10, "and is left alone again"
+del more
+most = 0
+for _ in range(200):
+    some = [cycle() for _ in range(first // 8)]
+    gc.collect()
+    most = max(most, gc.get_freeze_count())
+    del some
+assert most < 6 * first, f"what has become garbage while it was left alone is found: {most} of {first}"
+assert late.itself is late
+print("held")
+"""
+
+
+def test_what_was_looked_through_for_garbage_is_left_alone_until_there_is_half_as_much_again() -> None:
+    command = [sys.executable, "-c", COLLECTED]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert found.stdout == "held\n", found.stderr

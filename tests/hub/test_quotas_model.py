@@ -311,3 +311,17 @@ def test_hours_in_words() -> None:
 def test_amounts_are_written_as_they_are_read(field: str, value: object, text: str) -> None:
     parsed = parse_field(field)
     assert written(parsed, parse_amount(parsed, value)) == text
+
+
+def limit_of(field: str, value: Decimal | None) -> Limits:
+    return Limits({parse_field(field): Limit(value, "default")})
+
+
+def test_limits_of_places_and_of_jobs_keep_no_server_from_starting() -> None:
+    assert not Limits().bind_starts
+    assert not limit_of("queued", Decimal(0)).bind_starts
+    assert not limit_of("jobs", Decimal(0)).bind_starts
+    assert not limit_of("servers", None).bind_starts
+    for field in FIELDS:
+        if parts(field).head not in ("queued", "jobs"):
+            assert limit_of(field, Decimal(1)).bind_starts

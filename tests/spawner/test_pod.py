@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -40,6 +41,31 @@ def test_a_step_leaves_its_input_alone_and_shares_nothing_with_it(step: Callable
     result.metadata.labels["x"] = "changed"
     result.spec.containers[0].resources.limits["x"] = "changed"
     assert given == before
+
+
+def test_a_copy_is_like_what_it_is_of_and_shares_nothing_with_it_whatever_a_deployer_put_there() -> None:
+    given = pod(
+        volumes=[{"name": "nfs", "nfs": {"server": "s", "path": "/homes"}}],
+        extra_pod_config={"tolerations": [{"key": "a", "tolerationSeconds": 5}]},
+    )
+    given.metadata.creation_timestamp = datetime(2026, 1, 1, tzinfo=UTC)
+    given.spec.hosts = ("a", ["b"])
+    made = steps.detached(given)
+    assert made == given == copy.deepcopy(given)
+    assert {id(one) for one in parts_of(made)}.isdisjoint(id(one) for one in parts_of(given))
+    made.spec.hosts[1].append("c")
+    assert given.spec.hosts == ("a", ["b"])
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """Whatever of it could be changed in its place, but for the client's configuration, which is everybody's."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if hasattr(value, "openapi_types"):
+        inner = [one for name, one in vars(value).items() if name != "local_vars_configuration"]
+    if inner is not None:
+        yield value
+        for one in inner:
+            yield from parts_of(one)
 
 
 @pytest.mark.parametrize("step", STEPS)
