@@ -269,6 +269,8 @@ def _metrics(c: Config, settings: Settings) -> None:
     """Let Prometheus in by a token that may read metrics, and nothing else."""
     if token := metrics_token(settings):
         c.JupyterHub.services.append({"name": METRICS, "api_token": token, "display": False})
+        if len(token) < _RANDOM:
+            c.JupyterHub.trust_user_provided_tokens = False
         c.JupyterHub.load_roles.append({"name": METRICS, "services": [METRICS], "scopes": ["read:metrics"]})
 
 

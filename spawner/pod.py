@@ -71,7 +71,7 @@ def _copied(value: Any) -> Any:
         return [_copied(one) for one in value]
     if type(value) is dict:
         return {name: _copied(one) for name, one in value.items()}
-    if not hasattr(value, "openapi_types"):  # whatever a deployer's hook has put there
+    if not hasattr(type(value), "openapi_types"):  # whatever a deployer's hook has put there
         return copy.deepcopy(value)
     model = object.__new__(type(value))
     model.__dict__.update(

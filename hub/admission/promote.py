@@ -62,6 +62,8 @@ _RESTS = 4.0
 """After each such question the hub is left alone for so many times as long as it took to answer: with a thousand in
 line these would otherwise be half of what it does for half of each minute."""
 
+_LONGEST_REST_S = 1.0
+
 _DAY_S = 86_400.0
 _UPDATED_S = 600.0
 """For how long service and controller may know different catalogues: while they are updated one after the other."""
@@ -171,17 +173,18 @@ class Promoter:
         keep_s = self._store.rules.queue.keep_days * _DAY_S
         while not stop.is_set():
             with contextlib.suppress(*DATABASE_AWAY):
+                await self._fenced(partial(tickets.forget, older_than_s=keep_s))
+                await self._fenced(partial(addresses.sweep, older_than_s=keep_s))
+                await self._fenced(journal.trim)
                 waiting = await asyncio.to_thread(read, self._database, tickets.waiting)
                 for user in sorted({ticket.user for ticket in waiting}):
                     asked_at = time.monotonic()
                     known = await self._hub.knows(user)
-                    await asyncio.sleep(_RESTS * (time.monotonic() - asked_at))
+                    took_s = time.monotonic() - asked_at
                     if known is False:
                         _log.info("The hub does not know %r any more, so their tickets end", user)
                         await self._fenced(partial(forget_user, user=user))
-                await self._fenced(partial(tickets.forget, older_than_s=keep_s))
-                await self._fenced(partial(addresses.sweep, older_than_s=keep_s))
-                await self._fenced(journal.trim)
+                    await asyncio.sleep(min(_RESTS * took_s, _LONGEST_REST_S))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _USERS_S)
 

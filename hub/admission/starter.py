@@ -168,9 +168,9 @@ class Starter:
 
     async def _bring_up(self, ticket: Ticket) -> Answer | None:
         loop = asyncio.get_running_loop()
+        await self._turn()
         pause, trouble_since = _FIRST_PAUSE_S, loop.time()
         while True:
-            await self._turn()
             if not await self._in_database(read, lambda found: _starting(found, ticket)):
                 return None
             back = ticket.said in (STAYED, TURNED_BACK)

@@ -178,8 +178,8 @@ def create_app(parts: ServiceParts) -> FastAPI:
     app.include_router(audit.router(door, parts.database))
     app.include_router(refusals.router(door, parts.database, parts.quotas))
     if queue is not None and places is not None:
-        app.include_router(requests.router(door, queue, parts.named_limit))
-        app.include_router(switching.router(door, queue))
+        app.include_router(requests.router(door, queue, places, parts.named_limit))
+        app.include_router(switching.router(door, queue, places))
         watched = QueueLive(queue, places, parts.live_limit, lambda: live.closing)
         app.include_router(tickets.router(door, queue, places, watched))
     _operations(app, parts, door, live, where, measures)

@@ -11,15 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import Connection
 
+from hub.admission import tickets
 from hub.admission.decide import Queued
 from hub.admission.memory import Known
 from hub.admission.tickets import Ticket
-from hub.web.queue import Queue
+from hub.web.queue import Queue, TicketModel
 from profiles.model import NO_ACCELERATOR
 
 __all__ = ["Picture", "Places", "heard"]
@@ -129,6 +130,17 @@ class Places:
                 self._working.add_done_callback(heard)
             # Others wait for the same: who goes away must not take it from them.
             await asyncio.shield(self._working)
+
+    async def told(self, ticket: Ticket) -> TicketModel:
+        """Return a ticket that was just read as the API tells it, as it is by now; raises Problem as `picture`."""
+        if ticket.state == "waiting":
+            picture = await self.picture([ticket])
+            now = picture.newer(ticket)
+            if now is not None:
+                return self._queue.model(now, picture.places.get(now.id), picture.now)
+            ended = await self._queue.read(partial(tickets.find, ticket_id=ticket.id))
+            ticket = ticket if ended is None else ended
+        return self._queue.model(ticket, None)
 
     def _serves(self, picture: Picture, asked: float, known: Iterable[Ticket]) -> bool:
         """Whether one that was begun before somebody asked is told."""

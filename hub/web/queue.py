@@ -16,7 +16,7 @@ from sqlalchemy import Engine as Database
 from hub.admission import reservations, tickets
 from hub.admission.decide import Queued
 from hub.admission.desk import SqlDesk
-from hub.admission.doors import Waits, Wish
+from hub.admission.doors import Wish
 from hub.admission.hub_api import Servers
 from hub.admission.outcome import STAYED, TURNED_BACK
 from hub.admission.starter import Starter
@@ -91,16 +91,9 @@ class Queue:
         return await self._do(lambda: write(self.database, work), changes=True)
 
     async def decide(self, work: Callable[[Connection], T]) -> T:
-        """The same for a decision; where somebody waits, their place is worked out after the transaction."""
-
-        def decided() -> T:
-            answer = write(self.database, work)
-            if isinstance(answer, Waits):
-                answer.looked_up()
-            return answer
-
+        """The same for a decision."""
         try:
-            return await self.desk.decide("service", decided)
+            return await self.desk.decide("service", lambda: write(self.database, work))
         except Refusal as refusal:
             raise RefusedRequest(refusal.code, refusal.text, refusal.status_code, refusal.headers) from refusal
 

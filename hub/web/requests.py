@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from hub.admission import tickets
 from hub.admission.doors import Starts, Waits, request
 from hub.web.door import Door, Visitor
+from hub.web.places import Places
 from hub.web.problems import FieldProblem, answers, of_fields
 from hub.web.queue import Queue, TicketModel
 from profiles.syntax import shown
@@ -108,7 +109,7 @@ def _check_number(connection: Connection, user: str, server: str, names: frozens
     )
 
 
-def router(door: Door, queue: Queue, named_limit: int) -> APIRouter:
+def router(door: Door, queue: Queue, places: Places, named_limit: int) -> APIRouter:
     """Return the path.
 
     Parameters
@@ -142,7 +143,7 @@ def router(door: Door, queue: Queue, named_limit: int) -> APIRouter:
         answer = await queue.decide(work)
         response.headers["Location"] = f"{queue.place.prefix}/api/tickets/{answer.ticket.id}"
         if isinstance(answer, Waits):
-            return Outcome(state="queued", begun=False, ticket=queue.model(answer.ticket, answer.queued))
+            return Outcome(state="queued", begun=False, ticket=await places.told(answer.ticket))
         if answer.new:
             queue.starter.see_to(answer.ticket)
         begun = await queue.begun(answer.ticket)

@@ -82,7 +82,7 @@ class Switched(BaseModel):
     text: str = Field(description="The same for the person.")
 
 
-def router(door: Door, queue: Queue) -> APIRouter:
+def router(door: Door, queue: Queue, places: Places) -> APIRouter:
     """Return the paths."""
     made = APIRouter(prefix="/api/sessions/{server}/switch", tags=["sessions"])
 
@@ -140,7 +140,7 @@ def router(door: Door, queue: Queue) -> APIRouter:
         check_switch(held, wanted.accelerator, wanted.count, await queue.desk.availability())
         wish = _wish(queue, owner, held, wanted, _profile(queue, owner.visitor.identity.person, held))
         answer = await queue.decide(lambda connection: request(connection, queue.desk.store, wish))
-        return _said(queue, answer)
+        return await _said(queue, places, answer)
 
     @made.delete(
         "",
@@ -271,7 +271,7 @@ def check_switch(held: Reservation, accelerator: str, count: int, availability: 
         )
 
 
-def _said(queue: Queue, answer: Starts | Waits) -> Switched:
+async def _said(queue: Queue, places: Places, answer: Starts | Waits) -> Switched:
     if isinstance(answer, Starts):
         if answer.new:
             queue.starter.see_to(answer.ticket)
@@ -280,11 +280,11 @@ def _said(queue: Queue, answer: Starts | Waits) -> Switched:
             outcome="starting",
             text=f"It is there. This session is stopped in about {grace_s} seconds and starts again with it: save now.",
         )
-    where = answer.queued
-    if where is None:
-        return Switched(outcome="waiting", text=answer.ticket.said)
+    now = await places.told(answer.ticket)
+    if now.place is None:
+        return Switched(outcome="waiting", text=now.why)
     return Switched(
-        outcome="waiting", text=f"You are number {where.place} of {where.of} for it; this session goes on. {where.why}"
+        outcome="waiting", text=f"You are number {now.place} of {now.of} for it; this session goes on. {now.why}"
     )
 
 

@@ -94,7 +94,7 @@ def _own(found: APIRouter, visitor: Any, queue: Queue, places: Places) -> None:
         answer = await queue.decide(work)
         if answer is None:
             raise _not_waiting()
-        return queue.model(answer.ticket, answer.queued)
+        return await places.told(answer.ticket)
 
     @found.delete(
         "/api/tickets/{ticket_id}",
@@ -203,15 +203,9 @@ async def _moved(
 
 async def _shown(queue: Queue, places: Places, ticket_id: str) -> TicketModel:
     ticket = await queue.read(lambda connection: tickets.find(connection, ticket_id))
-    if ticket is not None and ticket.state == "waiting":
-        picture = await places.picture([ticket])
-        now = picture.newer(ticket)
-        if now is not None:
-            return queue.model(now, picture.places.get(ticket_id), picture.now)
-        ticket = await queue.read(lambda connection: tickets.find(connection, ticket_id))
     if ticket is None:
         raise Problem("no-such-ticket", "You have no such place in the queue; it may have ended long ago.")
-    return queue.model(ticket, None)
+    return await places.told(ticket)
 
 
 async def _listed(queue: Queue, places: Places, user: str | None) -> Tickets:

@@ -43,7 +43,8 @@ def watched(url: str) -> Iterator[Views]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, bufsize=0)
     try:
         assert process.stdout is not None
-        process.stdout.readline()  # it has looked once
+        if not process.stdout.readline():
+            raise RuntimeError("nobody looks at the login page")
         yield views
     finally:
         try:

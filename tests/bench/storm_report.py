@@ -151,7 +151,8 @@ servers at once.
 
 ## Somebody else's login page meanwhile, seconds
 
-An error, such as that the hub does not answer, counts as 300 s.
+Looked at every tenth of a second, over new connections, by a process of its own. An error, such as that the hub does not answer, counts
+as 300 s.
 
 {_login(storms)}
 

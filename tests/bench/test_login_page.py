@@ -68,4 +68,4 @@ def test_an_answer_that_is_still_waited_for_at_the_end_counts_as_long_as_it_last
 def test_without_a_hub_there_is_nothing_to_look_at_but_errors() -> None:
     with login_page.watched("http://127.0.0.1:9") as views:
         time.sleep(0.5)
-    assert set(views.took) <= {300.0}
+    assert set(views.took[:-1]) <= {300.0}  # the last one may have been cut

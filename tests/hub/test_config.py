@@ -318,6 +318,14 @@ def test_only_a_long_token_of_the_service_is_taken_for_a_random_one(folder: Path
     assert configured(folder).JupyterHub.trust_user_provided_tokens is False
 
 
+def test_a_short_token_for_metrics_is_hashed_slowly_too(folder: Path) -> None:
+    (folder / "metrics_token").write_text("b" * 16)
+    hub = {"metrics_token_file": str(folder / "metrics_token")}
+    assert configured(folder, hub=hub).JupyterHub.trust_user_provided_tokens is False
+    (folder / "metrics_token").write_text("b" * 32)
+    assert configured(folder, hub=hub).JupyterHub.trust_user_provided_tokens is True
+
+
 @pytest.mark.parametrize("text", ["short", "two words of it, and long", "\u00e4" * 20])
 def test_a_token_that_is_none_is_refused_without_being_repeated(folder: Path, text: str) -> None:
     (folder / "state" / "secrets" / "service_token").write_text(text)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hub.admission import changes, tickets
+from hub.admission import changes, decide, tickets
 from hub.admission.decide import Queued
 from hub.admission.standing import Standing
 from hub.web import places
@@ -304,3 +304,22 @@ async def test_administrators_see_what_they_have_done_and_people_what_they_have(
     assert await listed("bob", "/api/tickets") == []
     assert (await ask(client, "bob")).json()["state"] == "queued"
     assert await listed("bob", "/api/tickets") == ["bob"]
+
+
+async def test_who_joins_the_line_is_told_of_the_place_by_what_is_worked_out_for_all(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(*_: Any) -> None:
+        raise AssertionError("everybody in front was planned for one of those who asked")
+
+    monkeypatch.setattr(decide._Rules, "stand", alone)
+    site.ask("ann", count=2)
+    told = await asyncio.gather(*(ask(client, name, count=2) for name in ("bob", "cleo", "root")))
+    assert [one.status_code for one in told] == [202] * 3
+    assert {one.json()["state"] for one in told} == {"queued"}
+    assert {one.json()["ticket"]["place"] for one in told} == {1, 2, 3}
+    changed = told[0].json()["ticket"]
+    answer = await client.put(
+        f"/api/tickets/{changed['id']}", headers=by("bob"), json={"options": {**changed["options"], "count": 1}}
+    )
+    assert (answer.status_code, answer.json()["place"]) == (200, changed["place"]), answer.text
