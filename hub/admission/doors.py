@@ -62,7 +62,8 @@ class Starts:
 
 @dataclass(frozen=True)
 class Waits:
-    """It has a place in the queue; `queued` says where and why, None: only a start slot is missing."""
+    """It has a place in the queue; `queued` says where and why, None: only a start slot is missing, or nothing was
+    decided that tells it."""
 
     ticket: Ticket
     queued: Queued | None
@@ -102,7 +103,7 @@ def begin(
     asked = store.rules.asked(wanted, charged, replaces=mine[-1].id if mine else None)
     ticket = sight.known.ticket_of(wanted.user, wanted.server)
     if ticket is not None and ticket.state == "waiting" and same_request(ticket, asked):
-        return _still_waits(connection, store, ticket)
+        return Waits(ticket, store.place(connection, ticket))
     asked, answer, standing = _decided(connection, store, sight, charged, asked, ticket)
     for one in mine:
         give_back(connection, one.id, "changed")
@@ -147,7 +148,7 @@ def request(connection: Connection, store: Store, wish: Wish) -> Starts | Waits:
             ticket = tickets.notify(connection, ticket)
         if ticket.state == "starting":
             return Starts(ticket, new=False)
-        return _still_waits(connection, store, ticket)
+        return Waits(ticket, None)
     if _without_what_was_granted(connection, sight, ticket, wish):
         sight = store.look(connection, wish.person, wanted.account)
     slot = sight.known.slots_taken < store.rules.queue.slots(store.rules.engine)
@@ -183,7 +184,7 @@ def change(connection: Connection, store: Store, ticket: Ticket, wish: Wish) -> 
     asked, answer, _ = _decided(connection, store, sight, charged, asked, ticket)
     new = _ticket(asked, ticket.id, answer, notify=wish.notify, replaces=ticket.replaces)
     stored = _stored(connection, sight, ticket, asked, new)
-    return Waits(stored, store.place(connection, stored))
+    return Waits(stored, None)
 
 
 def same_request(one: Any, other: Any) -> bool:
@@ -243,11 +244,6 @@ def _decided(
     if ticket is not None and keeps_place(ticket, asked):
         asked = replace(asked, rank=ticket.rank, priority=ticket.priority)
     return asked, store.decide(asked, standing, slot=slot), standing
-
-
-def _still_waits(connection: Connection, store: Store, ticket: Ticket) -> Waits:
-    """Return where a ticket stands."""
-    return Waits(ticket, store.place(connection, ticket))
 
 
 def _stored(connection: Connection, sight: Sight, ticket: Ticket | None, asked: Asked, new: Ticket) -> Ticket:

@@ -20,6 +20,7 @@ from hub.admission import tickets
 from hub.admission.decide import Queued
 from hub.admission.memory import Known
 from hub.admission.tickets import Ticket
+from hub.web.problems import Problem
 from hub.web.queue import Queue, TicketModel
 from profiles.model import NO_ACCELERATOR
 
@@ -31,6 +32,10 @@ processor, too. What was found is told meanwhile."""
 
 _LONGEST_REST_S = 3.0
 """What took long because the database or the machine stood still says nothing about the next time."""
+
+_TOLD_WITHIN_S = 5.0
+"""How long who has just asked waits to be told of the place. With thousands who ask at once it is worked out after all
+have been decided about, and whoever asks gives up some time."""
 
 _LONG_S = 0.05
 """What takes less needs no rest, and is worked out for each who asks: nobody is told what was true a moment ago."""
@@ -141,6 +146,14 @@ class Places:
             ended = await self._queue.read(partial(tickets.find, ticket_id=ticket.id))
             ticket = ticket if ended is None else ended
         return self._queue.model(ticket, None)
+
+    async def joined(self, ticket: Ticket) -> TicketModel:
+        """The same of who has just got a place, or another one: that stands, whether or not it can be told yet."""
+        try:
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                return await self.told(ticket)
+        except (TimeoutError, Problem):
+            return self._queue.model(ticket, None)
 
     def _serves(self, picture: Picture, asked: float, known: Iterable[Ticket]) -> bool:
         """Whether one that was begun before somebody asked is told."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from sqlalchemy import Engine as Database
 from hub.admission import reservations, tickets
 from hub.admission.decide import Queued
 from hub.admission.desk import SqlDesk
-from hub.admission.doors import Wish
+from hub.admission.doors import Waits, Wish
 from hub.admission.hub_api import Servers
 from hub.admission.outcome import STAYED, TURNED_BACK
 from hub.admission.starter import Starter
@@ -56,7 +56,10 @@ class TicketModel(BaseModel):
     account: str = Field(description="What will be charged.")
     options: dict[str, Any] = Field(description="The request.")
     state: str = Field(description="`waiting`, `starting` or `ended`.")
-    place: int | None = Field(description="Place in the line of this accelerator; null: it does not wait.")
+    place: int | None = Field(
+        description="Place in the line of this accelerator; null: it does not wait, or just after the request is not "
+        "known yet."
+    )
     of: int | None = Field(description="How many stand in that line.")
     why: str = Field(description="Why it waits, or how it ended, in a sentence or two.")
     estimate: str = Field(description="When its start is expected, in words; empty: it does not wait.")
@@ -91,11 +94,13 @@ class Queue:
         return await self._do(lambda: write(self.database, work), changes=True)
 
     async def decide(self, work: Callable[[Connection], T]) -> T:
-        """The same for a decision."""
+        """The same for a decision. Where somebody waits is not worked out for them alone; see `hub.web.places`."""
         try:
-            return await self.desk.decide("service", lambda: write(self.database, work))
+            answer = await self.desk.decide("service", lambda: write(self.database, work))
         except Refusal as refusal:
             raise RefusedRequest(refusal.code, refusal.text, refusal.status_code, refusal.headers) from refusal
+        # It would keep all that was known at the decision for as long as the answer takes.
+        return replace(answer, queued=None) if isinstance(answer, Waits) else answer
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """The same, where nothing is written."""

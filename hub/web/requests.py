@@ -143,7 +143,8 @@ def router(door: Door, queue: Queue, places: Places, named_limit: int) -> APIRou
         answer = await queue.decide(work)
         response.headers["Location"] = f"{queue.place.prefix}/api/tickets/{answer.ticket.id}"
         if isinstance(answer, Waits):
-            return Outcome(state="queued", begun=False, ticket=await places.told(answer.ticket))
+            now = await places.joined(answer.ticket)
+            return Outcome(state="starting" if now.state == "starting" else "queued", begun=False, ticket=now)
         if answer.new:
             queue.starter.see_to(answer.ticket)
         begun = await queue.begun(answer.ticket)

@@ -280,9 +280,9 @@ async def _said(queue: Queue, places: Places, answer: Starts | Waits) -> Switche
             outcome="starting",
             text=f"It is there. This session is stopped in about {grace_s} seconds and starts again with it: save now.",
         )
-    now = await places.told(answer.ticket)
+    now = await places.joined(answer.ticket)
     if now.place is None:
-        return Switched(outcome="waiting", text=now.why)
+        return Switched(outcome="starting" if now.state == "starting" else "waiting", text=now.why)
     return Switched(
         outcome="waiting", text=f"You are number {now.place} of {now.of} for it; this session goes on. {now.why}"
     )

@@ -94,7 +94,7 @@ def _own(found: APIRouter, visitor: Any, queue: Queue, places: Places) -> None:
         answer = await queue.decide(work)
         if answer is None:
             raise _not_waiting()
-        return await places.told(answer.ticket)
+        return await places.joined(answer.ticket)
 
     @found.delete(
         "/api/tickets/{ticket_id}",

@@ -15,13 +15,15 @@ import pytest
 from hub.admission import changes, decide, tickets
 from hub.admission.decide import Queued
 from hub.admission.standing import Standing
+from hub.admission.tickets import Ticket
+from hub.db.transaction import DatabaseAway
 from hub.web import places
 from hub.web.door import Visitor
 from hub.web.hub_access import Identity
 from hub.web.place import Place
 from hub.web.places import Places
 from hub.web.problems import Problem
-from hub.web.queue import Queue
+from hub.web.queue import Queue, TicketModel
 from hub.web.queue_events import QueueLive
 from tests.hub.admission_world import Site
 from tests.hub.test_web_requests import ask, by, client, site
@@ -313,13 +315,55 @@ async def test_who_joins_the_line_is_told_of_the_place_by_what_is_worked_out_for
         raise AssertionError("everybody in front was planned for one of those who asked")
 
     monkeypatch.setattr(decide._Rules, "stand", alone)
+    monkeypatch.setattr(site.desk.store, "place", alone)
     site.ask("ann", count=2)
     told = await asyncio.gather(*(ask(client, name, count=2) for name in ("bob", "cleo", "root")))
     assert [one.status_code for one in told] == [202] * 3
     assert {one.json()["state"] for one in told} == {"queued"}
     assert {one.json()["ticket"]["place"] for one in told} == {1, 2, 3}
+    again = (await ask(client, "bob", count=2)).json()["ticket"]
+    assert again == told[0].json()["ticket"] | {"of": 3}
     changed = told[0].json()["ticket"]
     answer = await client.put(
         f"/api/tickets/{changed['id']}", headers=by("bob"), json={"options": {**changed["options"], "count": 1}}
     )
     assert (answer.status_code, answer.json()["place"]) == (200, changed["place"]), answer.text
+
+
+async def test_who_has_got_a_place_hears_so_also_where_it_cannot_be_worked_out(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where that takes too long: browsers, JupyterLab and programs give up some time."""
+    monkeypatch.setattr(places, "_TOLD_WITHIN_S", 0.2)
+    done = takes(site, monkeypatch, 20)
+    site.ask("ann", count=2)
+    answer = await ask(client, "bob")
+    assert answer.status_code == 202
+    said = answer.json()
+    assert (said["state"], said["ticket"]["state"], said["ticket"]["place"]) == ("queued", "waiting", None)
+    assert answer.headers["Location"].endswith(said["ticket"]["id"])
+    done.set()
+
+    def away(_: Standing) -> dict[str, Queued]:
+        raise DatabaseAway("The database is away.")
+
+    monkeypatch.setattr(site.desk.store, "queue", away)
+    answer = await ask(client, "cleo")
+    assert (answer.status_code, answer.json()["ticket"]["place"]) == (202, None)
+    assert site.ticket(answer.json()["ticket"]["id"]).state == "waiting"
+
+
+async def test_whose_turn_has_come_by_the_answer_is_told_that(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.ask("ann", count=2)
+    told = Places.told
+
+    async def promoted_meanwhile(self: Places, ticket: Ticket) -> TicketModel:
+        assert site.write(lambda found: tickets.promote(found, ticket.id, "a-start", seen_to_s=30))
+        return await told(self, ticket)
+
+    monkeypatch.setattr(Places, "told", promoted_meanwhile)
+    said = (await ask(client, "bob")).json()
+    assert (said["state"], said["begun"]) == ("starting", False)
+    assert (said["ticket"]["state"], said["ticket"]["place"]) == ("starting", None)
