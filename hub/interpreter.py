@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import gc
 import sys
-import time
 from collections.abc import Mapping
 
 __all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
@@ -15,10 +14,7 @@ __all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
 _SWITCH_S = 0.0005
 _M_ARENA_MAX = -8  # malloc.h of the GNU C library
 _ARENAS = 2
-_GROWN, _GROWN_BUSY = 1.5, 3.0
-"""So many times as much as the last time is looked through as a whole: as a rule, and while the process is busy."""
-
-_BUSY = 0.5
+_GROWN = 1.5
 _COUNTED_EVERY = 8
 
 
@@ -43,13 +39,11 @@ def few_arenas() -> None:
 
 
 def look_through_what_is_new() -> None:
-    """Let Python's garbage collector leave alone what it has looked through, until much more has come; once.
+    """Let Python's garbage collector leave alone what it has looked through, until half as much has come; once.
 
     By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s,
     every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is left
-    alone waits until all is looked through again: it is hardly more than half of what there was the last time. A
-    process that is busy for more than half of the time looks later, when there is three times as much: it may be quiet
-    then.
+    alone waits until all is looked through again: it is hardly more than half of what there was the last time.
     """
     if not any(isinstance(one, _Spared) for one in gc.callbacks):
         gc.callbacks.append(_Spared())
@@ -66,7 +60,6 @@ class _Spared:
         self._known = gc.get_freeze_count()
         self._looks = 0
         self._whole = False
-        self._wall_s, self._cpu_s = time.monotonic(), time.process_time()
 
     def __call__(self, phase: str, said: Mapping[str, int]) -> None:
         if phase != "stop" or said["generation"] != 2:
@@ -75,15 +68,6 @@ class _Spared:
         self._looks += 1
         if self._whole:
             self._known, self._whole = gc.get_freeze_count(), False
-        elif self._looks % _COUNTED_EVERY == 0:
-            grown = _GROWN_BUSY if self._busy() else _GROWN
-            if gc.get_freeze_count() > grown * self._known:  # 20 ms of a large hub
-                gc.unfreeze()
-                self._whole = True
-
-    def _busy(self) -> bool:
-        """Whether the process has computed for a good part of the time since this was asked last."""
-        wall_s, cpu_s = time.monotonic(), time.process_time()
-        busy = cpu_s - self._cpu_s > _BUSY * (wall_s - self._wall_s)
-        self._wall_s, self._cpu_s = wall_s, cpu_s
-        return busy
+        elif self._looks % _COUNTED_EVERY == 0 and gc.get_freeze_count() > _GROWN * self._known:  # 20 ms of a large hub
+            gc.unfreeze()
+            self._whole = True
