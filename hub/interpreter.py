@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import sys
+import time
 from collections.abc import Mapping
 
 __all__ = ["few_arenas", "hand_over_soon", "look_through_what_is_new"]
@@ -15,6 +16,8 @@ _SWITCH_S = 0.0005
 _M_ARENA_MAX = -8  # malloc.h of the GNU C library
 _ARENAS = 2
 _GROWN = 1.5
+_GROWN_MUCH = 8
+_REST_S = 600.0
 _COUNTED_EVERY = 8
 
 
@@ -38,15 +41,21 @@ def few_arenas() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
-def look_through_what_is_new() -> None:
+def look_through_what_is_new(rest_s: float = _REST_S) -> None:
     """Let Python's garbage collector leave alone what it has looked through, until half as much has come; once.
 
-    By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s,
-    every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is left
-    alone waits until all is looked through again: it is hardly more than half of what there was the last time.
+    By itself it looks through all that there is each time a quarter has come. Of a hub with 2,000 people that is 0.3 s
+    and more, every dozen seconds while many start, in which no thread does anything. Garbage that has come of what is
+    left alone waits until all is looked through again.
+
+    Parameters
+    ----------
+    rest_s
+        How many seconds lie between two looks through everything at least: hundreds who come at once are there, and
+        served, in less. Where there is eight times as much it is looked through sooner.
     """
     if not any(isinstance(one, _Spared) for one in gc.callbacks):
-        gc.callbacks.append(_Spared())
+        gc.callbacks.append(_Spared(rest_s))
 
 
 class _Spared:
@@ -55,8 +64,10 @@ class _Spared:
     Nothing here takes hold of objects that are not its own (`gc.get_objects`): some are just being taken apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rest_s: float) -> None:
         gc.freeze()
+        self._rest_s = rest_s
+        self._rested_at = time.monotonic() + rest_s
         self._known = gc.get_freeze_count()
         self._looks = 0
         self._whole = False
@@ -68,6 +79,9 @@ class _Spared:
         self._looks += 1
         if self._whole:
             self._known, self._whole = gc.get_freeze_count(), False
-        elif self._looks % _COUNTED_EVERY == 0 and gc.get_freeze_count() > _GROWN * self._known:  # 20 ms of a large hub
-            gc.unfreeze()
-            self._whole = True
+            self._rested_at = time.monotonic() + self._rest_s
+        elif self._looks % _COUNTED_EVERY == 0:
+            grown = _GROWN if time.monotonic() >= self._rested_at else _GROWN_MUCH
+            if gc.get_freeze_count() > grown * self._known:  # counting is 20 ms of a large hub
+                gc.unfreeze()
+                self._whole = True

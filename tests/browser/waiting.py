@@ -109,7 +109,7 @@ def budget_ends_and_the_card_goes_to_who_switches(
 
     # the other's budget is set to what is nearly used
     root.get_by_label("Whose", exact=True).fill("user:researcher-2")
-    root.get_by_label("What", exact=True).fill("hours:day")
+    root.get_by_label("What", exact=True).fill("hours:7d")
     root.get_by_label("How much", exact=True).fill("0.03")
     root.get_by_role("button", name="Set the limit").click()
     expect(root.get_by_role("status").filter(has_text="The limit is set")).to_be_visible()
@@ -132,5 +132,5 @@ def budget_ends_and_the_card_goes_to_who_switches(
     assert site.server("researcher-1")["user_options"]["accelerator"] == "t4"
     page.goto(f"{site.url}/hub/spawn")
     pick(page, "T4")
-    expect(page.locator("#arm-left")).to_contain_text("0 of 0.03 card-hours a day left")
+    expect(page.locator("#arm-left")).to_contain_text("0 of 0.03 card-hours in any 7 days left")
     site.end_session("researcher-1")

@@ -149,7 +149,7 @@ def test_a_kernel_that_computes_with_the_page_closed_is_not_idle_until_a_budget_
     assert ben.announced() == ""
     assert not ben.stopped()
     root = Person(site, "administrator")
-    path = "/quotas/user:researcher-2/hours:day"
+    path = "/quotas/user:researcher-2/hours:7d"
     answer = root.ask("PUT", path, json={"value": 0.001}, new=True)
     assert answer.status_code in (200, 201), answer.text
     wait_for(ben.stopped, "the stop", 120)

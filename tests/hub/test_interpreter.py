@@ -56,7 +56,7 @@ def cycle():
     return one
 
 gc.set_threshold(0)  # by itself it never comes
-look_through_what_is_new()
+look_through_what_is_new(rest_s=0.0)
 look_through_what_is_new()
 assert len(gc.callbacks) == 1
 first = gc.get_freeze_count()
@@ -101,5 +101,37 @@ print("held")
 
 def test_what_was_looked_through_for_garbage_is_left_alone_until_there_is_half_as_much_again() -> None:
     command = [sys.executable, "-c", COLLECTED]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert found.stdout == "held\n", found.stderr
+
+
+RESTED = """
+import gc
+from hub.interpreter import look_through_what_is_new
+
+class Thing:
+    pass
+
+def looked_through(times):
+    for _ in range(16):
+        more.extend(Thing() for _ in range(round(times * first / 16)))
+        gc.collect()
+        if gc.get_freeze_count() == 0:
+            return True
+    return False
+
+gc.set_threshold(0)
+gc.collect()
+look_through_what_is_new()
+first = gc.get_freeze_count()
+more = []
+assert not looked_through(3), "it was hardly up"
+assert looked_through(6), "eight times as much is looked through in any case"
+print("held")
+"""
+
+
+def test_a_crowd_that_comes_within_minutes_is_looked_through_for_garbage_once_it_is_served() -> None:
+    command = [sys.executable, "-c", RESTED]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert found.stdout == "held\n", found.stderr
